@@ -1,0 +1,236 @@
+//! The model: one row per account and period from the account's first sign of life, with every fact as an additive column.
+//!
+//! Everything published is made from this frame. It is joined from the spine outwards, so a month in which everyone left
+//! still has its rows.
+
+use crate::columns::*;
+use crate::facts::movements::{self, Ledger};
+use crate::facts::{Context, Inputs, attributes, each_period, fx, money, mrr, revenue, usage};
+use crate::period::PeriodRange;
+use chrono::{DateTime, Utc};
+use polars::prelude::*;
+
+/// The facts of every account in every period of a range. Built by [`account_periods`] only.
+#[derive(Clone)]
+pub struct AccountPeriods {
+    /// One row per account and period; the columns of docs/definitions.md § 4 but dimensions, LTV and segments, and the
+    /// account's own attributes.
+    pub facts: LazyFrame,
+    /// One row per period, account and product of the ledger, with movement and causes.
+    pub products: LazyFrame,
+    /// Versions and invoices whose currency has no rate in a period: `period_index`, `currency`. Must be empty.
+    pub missing_rates: LazyFrame,
+}
+
+/// One row per period: `period_index`, `period_start`, `period_end`, `days_in_period`, `is_complete`.
+pub fn periods(context: Context, as_of: DateTime<Utc>) -> PolarsResult<LazyFrame> {
+    let calendar = context.calendar;
+    let all: Vec<_> = context.range.indices().map(|index| calendar.period(index)).collect();
+    let frame = df!(
+        PERIOD => all.iter().map(|period| period.index).collect::<Vec<_>>(),
+        PERIOD_START => all.iter().map(|period| period.start).collect::<Vec<_>>(),
+        PERIOD_END => all.iter().map(|period| period.end).collect::<Vec<_>>(),
+        "days_in_period" => all.iter().map(|period| (period.end - period.start).num_days()).collect::<Vec<_>>(),
+        IS_COMPLETE => all.iter().map(|period| calendar.is_complete(period, as_of)).collect::<Vec<_>>(),
+    )?;
+    Ok(frame.lazy())
+}
+
+/// Joins all facts onto the spine. `window_days` is how far the scores look back.
+pub fn account_periods(
+    inputs: &Inputs,
+    context: Context,
+    as_of: DateTime<Utc>,
+    window_days: i32,
+) -> PolarsResult<AccountPeriods> {
+    let rates = fx::period_rates(inputs.fx_rates.clone(), context)?;
+    let versions = mrr::versions(inputs, context);
+    let range = movements::snapshot_range(context);
+    let snapshots = mrr::snapshots(versions.clone(), rates.clone(), range, context);
+    let ledger = Ledger { versions: versions.clone(), rates: rates.clone(), snapshots, range };
+    let origins = mrr::origins(versions.clone(), rates.clone(), context);
+    let origins = mrr::origins_by_period(origins, inputs, context)?;
+    let products = movements::product_movements(&ledger, origins.clone(), inputs, context)?;
+    let churn_causes = movements::causes_of_churn(products.clone(), versions.clone(), inputs, context);
+    let movements = movements::account_movements(products.clone(), churn_causes.clone(), context);
+    let trials = mrr::trials(versions.clone(), rates.clone(), context);
+
+    let daily_revenue = inputs.invoice_lines.clone().map(|lines| revenue::daily(lines, rates.clone(), context));
+    let history = histories(inputs, daily_revenue.clone(), context, window_days)?;
+    let key = || [col(PERIOD), col(ACCOUNT_ID)];
+    let left = |frame: LazyFrame, other: LazyFrame| frame.join(other, key(), key(), JoinArgs::new(JoinType::Left));
+
+    let mut facts = left(history, movements.drop(by_name(["movement", "stays", "revalued", "churn_cause"], true, false)));
+    facts = left(facts, origins);
+    facts = left(facts, inputs.account_map.applied(trials, context.range).group_by(key()).agg([col("trial_mrr").sum()]));
+    facts = left(facts, attributes::main_plans(ledger.snapshots.clone(), inputs, context.range)?);
+    if let Some(daily) = &inputs.usage_daily {
+        facts = left(facts, usage::per_period(daily.clone(), &inputs.account_map, context));
+        if !inputs.account_map.is_empty() {
+            let exact = usage::merged_active_days(daily.clone(), &inputs.account_map, window_days, context);
+            facts = left(facts, exact).with_column(
+                coalesce(&[col("merged_active_days"), col("window_active_days")]).alias("window_active_days"),
+            );
+        }
+    }
+    facts = attributes::with_attributes(facts, inputs, context.calendar, context.range);
+    facts = facts.left_join(periods(context, as_of)?, col(PERIOD), col(PERIOD));
+    let facts = finished(facts, inputs, context)?;
+
+    let products = left(products, churn_causes);
+    let mut missing = vec![mrr::missing_rates(versions, rates.clone(), range, context)?];
+    if let Some(lines) = &inputs.invoice_lines {
+        missing.push(revenue::missing_rates(lines.clone(), rates, context));
+    }
+    let missing_rates = concat(missing, UnionArgs::default())?.unique(None, UniqueKeepStrategy::Any);
+    Ok(AccountPeriods { facts, products, missing_rates })
+}
+
+/// The spine with all that accumulates over an account's life: sign-up, revenue, last payment, last use, windows.
+fn histories(
+    inputs: &Inputs,
+    daily_revenue: Option<LazyFrame>,
+    context: Context,
+    window_days: i32,
+) -> PolarsResult<LazyFrame> {
+    let calendar = context.calendar;
+    let day_of = |frame: LazyFrame, day: Expr| frame.select([col(ACCOUNT_ID), day.alias("day")]);
+    let signups = inputs.accounts.clone().group_by([col(ACCOUNT_ID)]).agg([col("signup_date").min().alias("signup")]);
+    let mut signs = vec![
+        day_of(signups.clone(), col("signup")),
+        day_of(inputs.subscriptions.clone(), calendar.local_date(col("started_at"))),
+    ];
+    signs.extend(daily_revenue.iter().map(|daily| day_of(daily.clone(), col("day"))));
+    signs.extend(inputs.usage_daily.iter().map(|daily| day_of(daily.clone(), col("day"))));
+    let first_signs = concat(signs, UnionArgs::default())?
+        .filter(col("day").is_not_null())
+        .group_by([col(ACCOUNT_ID)])
+        .agg([calendar.index_of_date(col("day").min()).alias("first_sign")]);
+    let spine = each_period(first_signs, col("first_sign"), lit(NULL).cast(DataType::Int32), context.range)
+        .select([col(PERIOD), col(ACCOUNT_ID)]);
+
+    let key = || [col(PERIOD), col(ACCOUNT_ID)];
+    let left = |frame: LazyFrame, other: LazyFrame| frame.join(other, key(), key(), JoinArgs::new(JoinType::Left));
+    let mut history = spine.clone().left_join(signups, col(ACCOUNT_ID), col(ACCOUNT_ID));
+    let mut sums: Vec<&str> = Vec::new();
+    let mut latest = Vec::new();
+    if let Some(daily) = daily_revenue {
+        history = left(history, revenue::per_period(spine.clone(), daily, window_days, context)?);
+        sums.extend([REVENUE, "revenue_to_date", "invoices_to_date", "revenue_12m", "invoices_12m"]);
+        sums.extend(["window_revenue", "window_invoices"]);
+        latest.push("last_payment");
+    }
+    if let Some(daily) = &inputs.usage_daily {
+        history = left(history, usage::recency(spine, daily.clone(), window_days, context)?);
+        sums.push("window_active_days");
+        latest.push("last_use");
+    }
+    if inputs.account_map.is_empty() {
+        return Ok(history);
+    }
+    let mut merged = vec![col("signup").min()];
+    merged.extend(sums.into_iter().map(|name| col(name).sum()));
+    merged.extend(latest.into_iter().map(|name| col(name).max()));
+    Ok(inputs.account_map.applied(history, context.range).group_by(key()).agg(merged))
+}
+
+const LEDGER_MONEY: [&str; 23] = [
+    OPENING_MRR,
+    NEW_MRR,
+    REACTIVATION_MRR,
+    EXPANSION_MRR,
+    CONTRACTION_MRR,
+    CHURN_MRR,
+    FX_MRR,
+    CLOSING_MRR,
+    "cross_sell_mrr",
+    "product_drop_mrr",
+    "plan_mrr",
+    "quantity_mrr",
+    "discount_change_mrr",
+    "term_mrr",
+    "price_mrr",
+    "contract_mrr",
+    "discount_mrr",
+    "trial_mrr",
+    "retained_mrr",
+    "mrr_12m_ago",
+    "current_mrr_of_12m_ago",
+    "retained_mrr_12m",
+    COHORT_MRR,
+];
+
+const LEDGER_COUNTS: [&str; 8] = [
+    OPENING_CUSTOMERS,
+    NEW_CUSTOMERS,
+    REACTIVATED_CUSTOMERS,
+    CHURNED_CUSTOMERS,
+    CLOSING_CUSTOMERS,
+    INVOLUNTARY_CHURNED_CUSTOMERS,
+    "upsold_accounts",
+    "cross_sold_accounts",
+];
+
+const USAGE_COUNTS: [&str; 7] = ["events", "sessions", "session_seconds", "active_days", "active_user_days", "wau", "mau"];
+
+/// Zeros where an account has nothing, nulls where the input is not there, and what follows from both.
+fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult<LazyFrame> {
+    let has_invoices = inputs.invoice_lines.is_some();
+    let has_usage = inputs.usage_daily.is_some();
+    let zero = || money::zero(context.currency);
+    let is_customer = || col(CLOSING_CUSTOMERS).eq(lit(1i64));
+    let null_count = || lit(NULL).cast(DataType::Int64);
+    let null_money = || lit(NULL).cast(money::summed(context.currency));
+    let null_date = || lit(NULL).cast(DataType::Date);
+    let since = |last: &str| (col(PERIOD_END).cast(DataType::Int32) - lit(1) - col(last).cast(DataType::Int32)).cast(DataType::Int64);
+
+    let mut filled: Vec<Expr> = LEDGER_COUNTS.iter().map(|name| col(*name).fill_null(lit(0i64))).collect();
+    filled.extend(LEDGER_MONEY.iter().map(|name| col(*name).fill_null(zero())));
+    filled.push(col("quantity").fill_null(lit(0i64)));
+    for name in USAGE_COUNTS {
+        filled.push(if has_usage { col(name).fill_null(lit(0i64)) } else { null_count().alias(name) });
+    }
+    if !has_usage {
+        filled.extend([null_date().alias("last_use"), null_count().alias("window_active_days")]);
+    }
+    if !has_invoices {
+        filled.extend([REVENUE, "revenue_to_date", "revenue_12m", "window_revenue"].map(|name| null_money().alias(name)));
+        filled.extend(["invoices_to_date", "invoices_12m", "window_invoices"].map(|name| null_count().alias(name)));
+        filled.push(null_date().alias("last_payment"));
+    }
+    let shrunk = col(CLOSING_MRR).lt(col(COHORT_MRR));
+    let retained_of_cohort = when(shrunk).then(col(CLOSING_MRR)).otherwise(col(COHORT_MRR));
+    let purchased = col("invoices_12m").gt(lit(0i64)).cast(DataType::Int64);
+    let active = col("active_days").gt(lit(0i64)).cast(DataType::Int64);
+    let tenure = col(PERIOD_END).cast(DataType::Int64) - col("first_paid_date").cast(DataType::Int64);
+    let seats = coalesce(&[col("seats"), col("quantity")]);
+    let first_days = first_days(context)?;
+    let named = |name: &str, index: &str| {
+        first_days.clone().rename(["index", "start"], [index, name], true)
+    };
+    Ok(facts
+        .with_columns(filled)
+        .with_columns([
+            when(is_customer()).then(seats).otherwise(lit(0i64)).alias("seats"),
+            when(is_customer()).then(tenure).otherwise(lit(0i64)).alias("tenure_days"),
+            retained_of_cohort.alias(RETAINED_COHORT_MRR),
+            purchased.alias("purchasing_accounts_12m"),
+            active.alias("active_accounts"),
+            since("last_payment").alias(DAYS_SINCE_LAST_PAYMENT),
+            since("last_use").alias(DAYS_SINCE_LAST_USE),
+            context.calendar.index_of_date(col("signup")).alias("signup_index"),
+            // No input tells of the community yet; rules may name the column all the same.
+            lit(NULL).cast(DataType::Boolean).alias("community_active"),
+            col(CLOSING_MRR).alias("mrr"),
+        ])
+        .left_join(named(COHORT_FIRST_PAID, FIRST_PAID), col(FIRST_PAID), col(FIRST_PAID))
+        .left_join(named(COHORT_SIGNUP, "signup_index"), col("signup_index"), col("signup_index")))
+}
+
+/// `index`, `start` of every period since 1970.
+fn first_days(context: Context) -> PolarsResult<LazyFrame> {
+    let epoch = context.calendar.index_of(chrono::NaiveDate::default());
+    let range = PeriodRange { first: epoch, last: context.range.last };
+    let starts: Vec<_> = range.indices().map(|index| context.calendar.start_of(index)).collect();
+    Ok(df!("index" => range.indices().collect::<Vec<_>>(), "start" => starts)?.lazy())
+}

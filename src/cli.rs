@@ -1,0 +1,155 @@
+//! The command line: one file per verb. Standard output is data, everything else goes to standard error.
+
+mod docs;
+mod generate;
+mod init;
+mod plan;
+mod run;
+mod schema;
+mod terminal;
+mod validate;
+
+use crate::config::Pipeline;
+use crate::config::error::Problems;
+use crate::failure::Failure;
+use crate::metrics::catalogue::{self, Catalogue};
+use crate::{config, run as runner};
+use chrono::{DateTime, Utc};
+use clap::{Parser, Subcommand, ValueEnum};
+use std::process::ExitCode;
+
+/// Customer-success KPIs by cohort and segment, from CRM, billing and usage tables to BI-ready Parquet.
+#[derive(Debug, Parser)]
+#[command(name = "cskpi", version, max_term_width = 110, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// How log lines on standard error look.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// Say less: warnings and errors only.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done or nothing to do · 1 the run or a check failed · 2 usage or pipeline file · \
+75 an input is not there yet, try again";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Write a commented pipeline file to start from.
+    Init(init::Args),
+    /// Check a pipeline file, and that its inputs have the columns it names.
+    Validate(validate::Args),
+    /// Show what a run would read and write, period by period.
+    Plan(plan::Args),
+    /// Compute and publish the last complete period and the ones before it (calendar.lookback).
+    Run(run::RunArgs),
+    /// Compute and publish a range of past periods in one pass.
+    Backfill(run::BackfillArgs),
+    /// Print the JSON schema of pipeline files, or the contract of a table.
+    Schema(schema::Args),
+    /// Print the metric dictionary as Markdown.
+    Docs(docs::Args),
+    /// Make sample data of any size: a believable company's CRM, billing and usage.
+    Generate(generate::Args),
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Parses the command line, does what it says, and returns the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    terminal::start_logging(cli.log_format, cli.quiet);
+    let is_json = matches!(cli.log_format, LogFormat::Json);
+    let done = match cli.verb {
+        Verb::Init(args) => init::init(&args),
+        Verb::Validate(args) => validate::validate(&args),
+        Verb::Plan(args) => plan::plan(&args),
+        Verb::Run(args) => run::run(&args),
+        Verb::Backfill(args) => run::backfill(&args),
+        Verb::Schema(args) => schema::schema(&args),
+        Verb::Docs(args) => docs::docs(&args),
+        Verb::Generate(args) => generate::generate(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if is_json {
+                tracing::error!(causes = ?failure.causes, hints = ?failure.hints, "{}", failure.message);
+            } else {
+                eprintln!("{}", failure.render());
+            }
+            ExitCode::from(failure.kind.exit_code())
+        }
+    }
+}
+
+/// A pipeline file that passed every check that needs no data, with its metrics.
+struct Project {
+    pipeline: Pipeline,
+    catalogue: Catalogue,
+    problems: Problems,
+}
+
+/// Reads and checks a pipeline file.
+#[expect(clippy::disallowed_methods, reason = "the command line owns the environment and the pipeline file")]
+fn project(file: &str) -> Result<Project, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Failure::usage(format!("the pipeline file {file} cannot be read: {error}")).hint("`cskpi init` writes one")
+    })?;
+    let environment = |name: &str| std::env::var(name).ok();
+    let config::load::Loaded { pipeline, mut problems } = config::load::load(file, &text, &environment);
+    let catalogue = pipeline.as_ref().and_then(|pipeline| {
+        catalogue::resolve(&pipeline.metrics, &pipeline.policy, &mut problems)
+    });
+    match (pipeline, catalogue) {
+        (Some(pipeline), Some(catalogue)) if !problems.has_errors() => Ok(Project { pipeline, catalogue, problems }),
+        _ => Err(problems.into()),
+    }
+}
+
+/// The instant a command takes for now: given, or the clock's.
+#[expect(clippy::disallowed_methods, reason = "the command line owns the clock")]
+fn as_of(given: Option<&str>) -> Result<DateTime<Utc>, Failure> {
+    let Some(text) = given else { return Ok(Utc::now()) };
+    let instant = DateTime::parse_from_rfc3339(text).map(|instant| instant.with_timezone(&Utc));
+    instant.map_err(|_| {
+        Failure::usage(format!("--as-of `{text}` is no instant")).hint("write it like 2026-11-21T03:00:00+09:00")
+    })
+}
+
+/// Names of published tables that a user gave, checked.
+fn table_names(names: &[String], option: &str) -> Result<(), Failure> {
+    for name in names {
+        if !crate::contract::OUTPUT_TABLES.contains(&name.as_str()) {
+            let nearest = crate::sql::nearest::nearest(name, crate::contract::OUTPUT_TABLES, 1);
+            let failure = Failure::usage(format!("{option} `{name}` is no table"));
+            return Err(match nearest.first() {
+                Some(near) => failure.hint(format!("did you mean `{near}`?")),
+                None => failure,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Opens every source, checks its columns and the names that dimensions and rules use.
+fn check_inputs(project: &mut Project) -> Result<(), Failure> {
+    let opened = runner::inputs::opened(&project.pipeline)?;
+    let columns = runner::inputs::account_columns(&opened["accounts"].1);
+    runner::names::check_names(&project.pipeline, &columns, &mut project.problems);
+    if project.problems.has_errors() { Err(std::mem::take(&mut project.problems).into()) } else { Ok(()) }
+}

@@ -1,0 +1,199 @@
+//! The pipeline file: parsed ([`raw`]) → checked ([`load`]) → what the program uses ([`Pipeline`]).
+//!
+//! Every mistake is collected and reported with file, line and YAML path before anything runs. No input is opened here.
+
+pub mod currency;
+pub mod error;
+pub mod load;
+pub mod locate;
+pub mod raw;
+pub mod schema;
+mod shape;
+mod validate;
+mod variables;
+
+use std::collections::BTreeMap;
+
+pub use validate::{ACCOUNT_PERIOD_COLUMNS, TABLES};
+
+pub use raw::{
+    AmountBasis, ChurnAt, Compression, DiscountPolicy, Direction, Format, FrequencyBasis, Grain, MauWindow, MonetaryBasis,
+    RecencyBasis, RfmMethod, TouchModelName, Unit, Weekday,
+};
+
+/// A pipeline that passed every check that needs no data.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    pub name: String,
+    /// Path of the file it came from, for messages.
+    pub file: String,
+    pub currency: Currency,
+    pub calendar: Calendar,
+    /// By canonical table name (`accounts`, `subscriptions`, …); only those that the file maps.
+    pub sources: BTreeMap<&'static str, Source>,
+    pub policy: Policy,
+    pub dimensions: Vec<Dimension>,
+    pub cohorts: Vec<Cohort>,
+    pub metrics: MetricChoice,
+    pub rfm: Option<Rfm>,
+    pub touch_model: Option<TouchModel>,
+    pub outputs: Outputs,
+}
+
+/// Reporting currency and how many decimals its minor unit has (JPY 0, USD 2, KWD 3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Currency {
+    pub code: String,
+    pub minor_digits: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calendar {
+    pub grain: Grain,
+    pub time_zone: chrono_tz::Tz,
+    pub week_start: Weekday,
+    pub fiscal_year_start: u8,
+    /// First day of the first period; on a period's boundary.
+    pub begin: chrono::NaiveDate,
+    pub ready_after: chrono::Duration,
+    pub lookback: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub input: Input,
+    pub csv: CsvDialect,
+    pub dates: Vec<String>,
+    pub numbers: Numbers,
+    pub time_zone: chrono_tz::Tz,
+    /// Our column → source column or SQL expression (which of the two shows when the header is read).
+    pub columns: BTreeMap<String, String>,
+    /// Our column → constant as text (`None`: null).
+    pub constants: BTreeMap<String, Option<String>>,
+    pub filter: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// File or glob.
+    Files { pattern: String, format: Format },
+    /// Rows written in the pipeline: column names, then each row's values as text.
+    Rows { columns: Vec<String>, rows: Vec<Vec<Option<String>>> },
+}
+
+#[derive(Debug, Clone)]
+pub struct CsvDialect {
+    pub delimiter: u8,
+    pub quote: Option<u8>,
+    pub has_header: bool,
+    pub null_words: Vec<String>,
+    pub encoding: &'static encoding_rs::Encoding,
+}
+
+#[derive(Debug, Clone)]
+pub struct Numbers {
+    pub thousands: Option<char>,
+    pub decimal: char,
+}
+
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub gross_margin: f64,
+    pub amount: AmountBasis,
+    pub discounts: DiscountPolicy,
+    pub past_due_grace_days: Option<u32>,
+    pub churn_at: ChurnAt,
+    pub involuntary_reasons: Vec<String>,
+    pub nrr_includes_reactivation: bool,
+    pub ltv_churn_periods: u32,
+    pub ltv_segment: Option<String>,
+    pub mau_window: MauWindow,
+    pub session_gap_minutes: u32,
+    pub cohort_max_age: u32,
+}
+
+/// A dimension by which KPIs are cut. `sql` is an account column or an expression over account columns.
+#[derive(Debug, Clone)]
+pub struct Dimension {
+    pub name: String,
+    pub sql: String,
+}
+
+/// A cohort of combined dimensions; the member is their values joined with ` | `.
+#[derive(Debug, Clone)]
+pub struct Cohort {
+    pub name: String,
+    pub by: Vec<String>,
+}
+
+/// The catalogue's changes and the choice of what is published; resolved against the shipped catalogue in `metrics`.
+#[derive(Debug, Clone, Default)]
+pub struct MetricChoice {
+    pub only: Option<Vec<String>>,
+    pub exclude: Vec<String>,
+    pub define: BTreeMap<String, raw::RawMetric>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Rfm {
+    pub method: RfmMethod,
+    pub window_days: u32,
+    pub recency: RecencyBasis,
+    pub frequency: FrequencyBasis,
+    pub monetary: MonetaryBasis,
+    /// Present with `method: thresholds`.
+    pub thresholds: Option<Thresholds>,
+    /// In order; together they cover every cell, each once unless the file says `first_match`.
+    pub segments: Vec<RfmSegment>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Thresholds {
+    pub recency: [f64; 4],
+    pub frequency: [f64; 4],
+    pub monetary: [f64; 4],
+}
+
+/// Inclusive score ranges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RfmSegment {
+    pub name: String,
+    pub r: (u8, u8),
+    pub f: (u8, u8),
+    pub m: (u8, u8),
+}
+
+#[derive(Debug, Clone)]
+pub struct TouchModel {
+    pub rules: Vec<TouchRule>,
+    pub hold_periods: u32,
+    pub owners: BTreeMap<TouchModelName, Vec<String>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct TouchRule {
+    pub name: String,
+    pub model: TouchModelName,
+    pub when: String,
+    pub capacity: Option<u32>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Outputs {
+    /// Folder under which every table gets its own.
+    pub root: String,
+    /// Tables to publish, a subset of the catalogue of tables; `None`: all.
+    pub tables: Option<Vec<String>>,
+    pub compression: Compression,
+}
+
+impl TouchModelName {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Low => "low",
+            Self::Tech => "tech",
+            Self::Community => "community",
+        }
+    }
+}

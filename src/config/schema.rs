@@ -1,0 +1,77 @@
+//! The JSON schema of a pipeline file, for editors and for [`super::load`].
+
+use std::sync::LazyLock;
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+
+use super::raw::RawPipeline;
+use super::validate::TABLES;
+
+const ID: &str = "urn:cskpi:schema:pipeline:1";
+
+/// JSON schema (draft 2020-12) of a pipeline file: the parsed types, and the bounds that the checks add to them.
+pub fn json_schema() -> Value {
+    SCHEMA.clone()
+}
+
+/// The same in one place, made once.
+pub(super) static SCHEMA: LazyLock<Value> = LazyLock::new(generated);
+
+fn generated() -> Value {
+    let settings = SchemaSettings::draft2020_12();
+    let mut schema = settings.into_generator().into_root_schema_for::<RawPipeline>().to_value();
+    set(&mut schema, "", "$id", json!(ID));
+    set(&mut schema, "", "title", json!("cskpi pipeline"));
+    for (pointer, keyword, value) in refinements() {
+        set(&mut schema, pointer, keyword, value);
+    }
+    schema
+}
+
+/// [`json_schema`], printed as `schemas/pipeline.schema.json` holds it.
+pub fn json_schema_text() -> String {
+    format!("{:#}\n", *SCHEMA)
+}
+
+/// Bounds that the Rust types do not express.
+fn refinements() -> Vec<(&'static str, &'static str, Value)> {
+    let mut refinements = vec![
+        ("/properties/version", "const", json!(1)),
+        ("/properties/name", "pattern", json!("^[a-z0-9][a-z0-9_-]{0,63}$")),
+        ("/properties/currency", "pattern", json!("^[A-Z]{3}$")),
+        ("/$defs/RawCalendar/properties/begin", "format", json!("date")),
+        ("/$defs/RawCalendar/properties/fiscal_year_start", "minimum", json!(1)),
+        ("/$defs/RawCalendar/properties/fiscal_year_start", "maximum", json!(12)),
+        ("/$defs/RawCalendar/properties/ready_after", "pattern", json!("^[0-9]{1,6}[mhd]$")),
+        ("/$defs/RawPolicy/properties/gross_margin", "minimum", json!(0)),
+        ("/$defs/RawPolicy/properties/gross_margin", "maximum", json!(1)),
+        ("/$defs/RawPolicy/properties/ltv_churn_periods", "minimum", json!(1)),
+        ("/$defs/RawPolicy/properties/session_gap_minutes", "minimum", json!(1)),
+        ("/$defs/RawPolicy/properties/cohort_max_age", "minimum", json!(1)),
+        ("/$defs/RawRfm/properties/window_days", "minimum", json!(1)),
+        ("/$defs/RawOutputs/properties/root", "minLength", json!(1)),
+        ("/$defs/RawOutputs/properties/tables/items", "enum", json!(TABLES)),
+    ];
+    for items in [
+        "/$defs/RawRfmSegment/properties/r/items",
+        "/$defs/RawRfmSegment/properties/f/items",
+        "/$defs/RawRfmSegment/properties/m/items",
+    ] {
+        refinements.extend([(items, "minimum", json!(1)), (items, "maximum", json!(5))]);
+    }
+    for axis in [
+        "/$defs/RawThresholds/properties/recency",
+        "/$defs/RawThresholds/properties/frequency",
+        "/$defs/RawThresholds/properties/monetary",
+    ] {
+        refinements.extend([(axis, "minItems", json!(4)), (axis, "maxItems", json!(4))]);
+    }
+    refinements
+}
+
+fn set(schema: &mut Value, pointer: &str, keyword: &str, value: Value) {
+    if let Some(Value::Object(node)) = schema.pointer_mut(pointer) {
+        node.insert(keyword.into(), value);
+    }
+}

@@ -1,0 +1,284 @@
+//! What a pipeline file means: [`RawPipeline`] → [`Pipeline`], collecting every problem.
+
+mod calendar;
+mod names;
+mod rfm;
+mod sources;
+mod touch_model;
+
+use std::collections::BTreeMap;
+
+use super::currency::{currency, nearest_currencies};
+use super::error::{Problems, YamlPath, list_names, show};
+use super::raw::{RawMetrics, RawOutputs, RawPipeline, RawPolicy, Trailing};
+use super::{Cohort, Currency, Dimension, MetricChoice, Outputs, Pipeline, Policy};
+use crate::sql::nearest::nearest;
+use crate::sql::{self, SqlExpr};
+
+pub use names::{ACCOUNT_PERIOD_COLUMNS, TABLES};
+
+/// Checks a parsed file. `None` if a part could not be understood; its problem is among `problems` then.
+pub(super) fn pipeline(raw: RawPipeline, file: &str, problems: &mut Problems) -> Option<Pipeline> {
+    version(raw.version, problems);
+    pipeline_name(&raw.name, problems);
+    let currency = reporting_currency(&raw.currency, problems);
+    let calendar = calendar::calendar(&raw.calendar, problems);
+    // Sources are checked also when the calendar's zone, their default, is unknown.
+    let zone = calendar.as_ref().map_or(chrono_tz::UTC, |calendar| calendar.time_zone);
+    let dimensions = dimensions(&raw.dimensions, &raw, problems);
+    let cohorts = cohorts(&raw, &dimensions, problems);
+    let policy = policy(&raw.policy, &dimensions, problems);
+    let rfm = raw.rfm.as_ref().map(|rfm| rfm::rfm(rfm, &raw.sources, problems));
+    let touch_model = raw.touch_model.as_ref().map(|model| touch_model::touch_model(model, &dimensions, problems));
+    let outputs = outputs(&raw.outputs, &raw, problems);
+    let metrics = metrics(raw.metrics, problems);
+    let sources = sources::sources(raw.sources, zone, problems);
+    Some(Pipeline {
+        name: raw.name,
+        file: file.to_string(),
+        currency: currency?,
+        calendar: calendar?,
+        sources,
+        policy,
+        dimensions: dimensions.into_iter().map(|(name, sql)| Dimension { name, sql: sql.text }).collect(),
+        cohorts,
+        metrics,
+        rfm: rfm.map_or(Some(None), |rfm| rfm.map(Some))?,
+        touch_model,
+        outputs,
+    })
+}
+
+fn version(version: u32, problems: &mut Problems) {
+    if version != 1 {
+        let message = format!("version {version} of the pipeline format is unknown");
+        problems.push(YamlPath::keys(["version"]), message, Some("write `version: 1`".to_string()));
+    }
+}
+
+fn pipeline_name(name: &str, problems: &mut Problems) {
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    if !starts_well || !name.chars().all(is_allowed) || name.len() > 64 {
+        let message = format!("`{}` cannot be a pipeline's name", show(name));
+        let hint = "up to 64 lower-case letters, digits, `-` and `_`, beginning with a letter or a digit";
+        problems.push(YamlPath::keys(["name"]), message, Some(hint.to_string()));
+    }
+}
+
+fn reporting_currency(code: &str, problems: &mut Problems) -> Option<Currency> {
+    let found = currency(code);
+    if found.is_none() {
+        let message = format!("`{}` is not a currency of ISO 4217", show(code));
+        let hint = did_you_mean(&nearest_currencies(code)).unwrap_or("three capital letters, such as `JPY` or `USD`".into());
+        problems.push(YamlPath::keys(["currency"]), message, hint);
+    }
+    found
+}
+
+/// A dimension's SQL: parsed, if it could be.
+struct DimensionSql {
+    text: String,
+    parsed: Option<SqlExpr>,
+}
+
+impl DimensionSql {
+    fn reads(&self, column: &str) -> bool {
+        self.parsed.as_ref().is_some_and(|sql| sql.columns().iter().any(|read| read == column))
+    }
+}
+
+/// Dimensions by name.
+type Dimensions = BTreeMap<String, DimensionSql>;
+
+fn dimensions(written: &BTreeMap<String, String>, raw: &RawPipeline, problems: &mut Problems) -> Dimensions {
+    let section = YamlPath::keys(["dimensions"]);
+    let mut dimensions = Dimensions::new();
+    for (name, text) in written {
+        let path = section.key(name);
+        names::check_column_name(name, "dimension", &path, problems);
+        let parsed = row_sql(text, "a dimension", &path, problems);
+        let dimension = DimensionSql { text: text.clone(), parsed };
+        let segments = [("rfm_segment", "rfm", raw.rfm.is_some()), ("touch_model", "touch_model", raw.touch_model.is_some())];
+        for (column, wanted, is_there) in segments {
+            if dimension.reads(column) && !is_there && !problems.is_silenced(&YamlPath::keys([wanted])) {
+                let hint = format!("add the section, `{wanted}: {{}}` for its defaults");
+                problems.push(&path, format!("`{column}` needs the section `{wanted}`"), hint);
+            }
+        }
+        dimensions.insert(name.clone(), dimension);
+    }
+    dimensions
+}
+
+fn cohorts(raw: &RawPipeline, dimensions: &Dimensions, problems: &mut Problems) -> Vec<Cohort> {
+    let section = YamlPath::keys(["cohorts"]);
+    for (name, cohort) in &raw.cohorts {
+        let path = section.key(name);
+        names::check_column_name(name, "cohort", &path, problems);
+        if dimensions.contains_key(name) {
+            problems.push(&path, format!("`{name}` is already the name of a dimension"), None);
+        }
+        if cohort.by.is_empty() {
+            problems.push(path.key("by"), "a cohort needs at least one dimension", None);
+        }
+        for (index, dimension) in cohort.by.iter().enumerate() {
+            let path = path.key("by").index(index);
+            check_dimension(dimension, dimensions, &path, problems);
+            if cohort.by[..index].contains(dimension) {
+                problems.push(path, format!("`{}` is named twice", show(dimension)), None);
+            }
+        }
+    }
+    raw.cohorts.iter().map(|(name, cohort)| Cohort { name: name.clone(), by: cohort.by.clone() }).collect()
+}
+
+fn check_dimension(name: &str, dimensions: &Dimensions, path: &YamlPath, problems: &mut Problems) {
+    if dimensions.contains_key(name) || problems.is_silenced(&YamlPath::keys(["dimensions"])) {
+        return;
+    }
+    let known = || dimensions.keys().map(String::as_str);
+    let hint = did_you_mean(&nearest(name, known(), 1)).unwrap_or_else(|| match dimensions.is_empty() {
+        true => "there is no section `dimensions`, or it is empty".into(),
+        false => format!("dimensions: {}", list_names(known())),
+    });
+    problems.push(path, format!("`{}` is not a dimension", show(name)), hint);
+}
+
+fn policy(raw: &RawPolicy, dimensions: &Dimensions, problems: &mut Problems) -> Policy {
+    let section = YamlPath::keys(["policy"]);
+    if !(0.0..=1.0).contains(&raw.gross_margin) {
+        let message = format!("expected a number from 0 to 1, found `{}`", raw.gross_margin);
+        let percent = raw.gross_margin / 100.0;
+        let is_percent = (0.0..=1.0).contains(&percent);
+        let hint = is_percent.then(|| format!("{} % is `gross_margin: {percent}`", raw.gross_margin));
+        problems.push(section.key("gross_margin"), message, hint);
+    }
+    if let Some(days) = raw.past_due_grace_days {
+        check_range(days, 0..=3_660, &section.key("past_due_grace_days"), problems);
+    }
+    check_range(raw.ltv_churn_periods, 1..=3_660, &section.key("ltv_churn_periods"), problems);
+    check_range(raw.session_gap_minutes, 1..=1_440, &section.key("session_gap_minutes"), problems);
+    check_range(raw.cohort_max_age, 1..=3_660, &section.key("cohort_max_age"), problems);
+    if let Some(name) = &raw.ltv_segment {
+        let path = section.key("ltv_segment");
+        check_dimension(name, dimensions, &path, problems);
+        if dimensions.get(name).is_some_and(|dimension| dimension.reads("touch_model")) {
+            let message = format!("`{name}` reads `touch_model`, whose rules may read the LTV");
+            problems.push(path, message, Some("choose a dimension that is known before the LTV".to_string()));
+        }
+    }
+    Policy {
+        gross_margin: raw.gross_margin,
+        amount: raw.amount,
+        discounts: raw.discounts,
+        past_due_grace_days: raw.past_due_grace_days,
+        churn_at: raw.churn_at,
+        involuntary_reasons: raw.involuntary_reasons.clone(),
+        nrr_includes_reactivation: raw.nrr_includes_reactivation,
+        ltv_churn_periods: raw.ltv_churn_periods,
+        ltv_segment: raw.ltv_segment.clone(),
+        mau_window: raw.mau_window,
+        session_gap_minutes: raw.session_gap_minutes,
+        cohort_max_age: raw.cohort_max_age,
+    }
+}
+
+/// Checks what can be known without the catalogue; the metrics' room knows the rest.
+fn metrics(raw: RawMetrics, problems: &mut Problems) -> MetricChoice {
+    let define = YamlPath::keys(["metrics", "define"]);
+    for (id, metric) in &raw.define {
+        let path = define.key(id);
+        names::check_snake_case(id, "metric", &path, problems);
+        if ["period_start", "period_end", "is_complete"].contains(&id.as_str()) {
+            problems.push(&path, format!("`{id}` is a column of every table"), None);
+        }
+        for (key, text) in [("numerator", &metric.numerator), ("denominator", &metric.denominator)] {
+            if let Some(text) = text {
+                checked_sql(text, &path.key(key), problems);
+            }
+        }
+        if metric.trailing == Some(Trailing::Periods(0)) {
+            problems.push(path.key("trailing"), "expected a number of 1 or more, found `0`", None);
+        }
+        for (index, table) in metric.needs.iter().flatten().enumerate() {
+            if !names::INPUT_TABLES.contains(&table.as_str()) {
+                let hint = did_you_mean(&nearest(table, names::INPUT_TABLES.iter().copied(), 1))
+                    .unwrap_or_else(|| format!("input tables: {}", list_names(names::INPUT_TABLES.iter().copied())));
+                let message = format!("`{}` is not an input table", show(table));
+                problems.push(path.key("needs").index(index), message, hint);
+            }
+        }
+    }
+    MetricChoice { only: raw.only, exclude: raw.exclude, define: raw.define }
+}
+
+fn outputs(raw: &RawOutputs, all: &RawPipeline, problems: &mut Problems) -> Outputs {
+    let section = YamlPath::keys(["outputs"]);
+    if raw.root.trim().is_empty() {
+        problems.push(section.key("root"), "the folder for the results is empty", Some("`root: out`".to_string()));
+    } else if raw.root.contains('\0') {
+        problems.push(section.key("root"), "a path cannot hold a NUL character", None);
+    }
+    let path = section.key("tables");
+    if raw.tables.as_ref().is_some_and(Vec::is_empty) {
+        let hint = "name some, or leave the key out for all of them".to_string();
+        problems.push(&path, "no table is left to publish", hint);
+    }
+    let tables = raw.tables.as_deref().unwrap_or_default();
+    for (index, table) in tables.iter().enumerate() {
+        let path = path.index(index);
+        if tables[..index].contains(table) {
+            problems.push(&path, format!("`{}` is named twice", show(table)), None);
+        }
+        let needed = match table.as_str() {
+            "rfm_scores" | "rfm_boundaries" => ("rfm", all.rfm.is_some()),
+            "touch_segments" => ("touch_model", all.touch_model.is_some()),
+            _ => continue,
+        };
+        if let (section, false) = needed
+            && !problems.is_silenced(&YamlPath::keys([section]))
+        {
+            let hint = format!("add the section, `{section}: {{}}` for its defaults");
+            problems.push(&path, format!("`{table}` needs the section `{section}`"), hint);
+        }
+    }
+    Outputs { root: raw.root.clone(), tables: raw.tables.clone(), compression: raw.compression }
+}
+
+/// Parses and guards a SQL text.
+fn checked_sql(text: &str, path: &YamlPath, problems: &mut Problems) -> Option<SqlExpr> {
+    match sql::parse(text) {
+        Ok(sql) => Some(sql),
+        Err(error) => {
+            problems.push(path, error.to_string(), error.hint());
+            None
+        }
+    }
+}
+
+/// The same for a text that is computed row by row.
+fn row_sql(text: &str, subject: &str, path: &YamlPath, problems: &mut Problems) -> Option<SqlExpr> {
+    let sql = checked_sql(text, path, problems)?;
+    if sql.has_aggregate() {
+        let message = format!("{subject} is computed row by row and cannot aggregate");
+        let hint = "`SUM`, `COUNT` and the like belong into metrics; `GREATEST` and `LEAST` compare columns";
+        problems.push(path, message, Some(hint.to_string()));
+    }
+    Some(sql)
+}
+
+fn check_range(value: u32, range: std::ops::RangeInclusive<u32>, path: &YamlPath, problems: &mut Problems) {
+    if !range.contains(&value) {
+        let message = format!("expected a number from {} to {}, found `{value}`", range.start(), range.end());
+        problems.push(path, message, None);
+    }
+}
+
+fn did_you_mean(names: &[&str]) -> Option<String> {
+    match names {
+        [] => None,
+        [name] => Some(format!("did you mean `{name}`?")),
+        names => Some(format!("did you mean one of {}?", list_names(names.iter().copied()))),
+    }
+}

@@ -1,0 +1,209 @@
+//! Table contracts: what a table's columns are, what must hold in every row, and which rows break it.
+//!
+//! Input contracts lie in `schemas/input`, output contracts in `schemas/output`; both are compiled into the program.
+//! [`Contract::violations`] is pure: it turns a frame into the frame of its offending rows. In this version any violation
+//! stops the run; quarantine will take the accepted rest instead.
+
+mod violations;
+
+use crate::config::Currency;
+use crate::period::utc_micros;
+use polars::prelude::*;
+use serde::Deserialize;
+use std::sync::OnceLock;
+
+pub use violations::{FILE, ROW, VIOLATION_COLUMNS, raw_column};
+
+/// The promise of one table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contract {
+    pub table: String,
+    /// What one row is.
+    pub grain: String,
+    #[serde(default)]
+    pub description: String,
+    /// Input tables: the kind of system it comes from.
+    #[serde(default)]
+    pub source: String,
+    pub columns: Vec<Column>,
+    /// Columns that together name a row, once (output tables: within a period).
+    #[serde(default)]
+    pub key: Vec<String>,
+    /// At least one of these columns must be mapped.
+    #[serde(default)]
+    pub one_of: Vec<String>,
+    /// Half-open intervals that must not overlap.
+    pub intervals: Option<Intervals>,
+    #[serde(default)]
+    pub references: Vec<Reference>,
+    #[serde(default)]
+    pub checks: Vec<Check>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// Never null.
+    #[serde(default)]
+    pub required: bool,
+    /// May be missing from the source altogether.
+    #[serde(default)]
+    pub optional: bool,
+    #[serde(default)]
+    pub allowed: Vec<String>,
+    pub min: Option<i64>,
+    /// Decimals of a `decimal` column; 6 when not said.
+    pub scale: Option<usize>,
+    /// Output tables: this entry stands for one column per dimension or per metric.
+    pub each: Option<Each>,
+    pub description: String,
+}
+
+/// Types that every reader takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Text,
+    Integer,
+    Float,
+    Decimal,
+    Boolean,
+    Date,
+    Instant,
+    /// Decimal in the reporting currency's minor unit.
+    Money,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Each {
+    Dimensions,
+    Metrics,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Intervals {
+    pub per: Vec<String>,
+    pub from: String,
+    pub to: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    pub column: String,
+    pub table: String,
+}
+
+/// A SQL condition over a row; only a row for which it is false breaks it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// Column whose value a report shows.
+    pub column: String,
+    pub sql: String,
+    pub message: String,
+}
+
+/// Decimals that staged amounts keep; more than any currency's minor unit has.
+pub const AMOUNT_SCALE: usize = 6;
+
+impl Column {
+    /// The polars type of the column.
+    pub fn dtype(&self, currency: &Currency) -> DataType {
+        match self.kind {
+            Kind::Text => DataType::String,
+            Kind::Integer => DataType::Int64,
+            Kind::Float => DataType::Float64,
+            Kind::Decimal => DataType::Decimal(38, self.scale.unwrap_or(AMOUNT_SCALE)),
+            Kind::Boolean => DataType::Boolean,
+            Kind::Date => DataType::Date,
+            Kind::Instant => utc_micros(),
+            Kind::Money => DataType::Decimal(18, currency.minor_digits as usize),
+        }
+    }
+}
+
+impl Contract {
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The columns with `each` entries spelled out.
+    pub fn expanded(&self, dimensions: &[String], metrics: &[String]) -> Vec<Column> {
+        let spell_out = |column: &Column| match column.each {
+            None => vec![column.clone()],
+            Some(each) => {
+                let names = match each {
+                    Each::Dimensions => dimensions,
+                    Each::Metrics => metrics,
+                };
+                names.iter().map(|name| Column { name: name.clone(), each: None, ..column.clone() }).collect()
+            }
+        };
+        self.columns.iter().flat_map(spell_out).collect()
+    }
+}
+
+/// The input tables in the order in which they are staged: references point up the list.
+pub const INPUT_TABLES: [&str; 8] = [
+    "accounts",
+    "account_merges",
+    "plans",
+    "subscriptions",
+    "invoice_lines",
+    "fx_rates",
+    "usage_events",
+    "usage_sessions",
+];
+
+/// The published tables.
+pub const OUTPUT_TABLES: [&str; 9] = [
+    "kpi_values",
+    "kpi_summary",
+    "mrr_movements",
+    "cohort_retention",
+    "account_period",
+    "rfm_scores",
+    "rfm_boundaries",
+    "touch_segments",
+    "metric_dictionary",
+];
+
+const TEXTS: [&str; 17] = [
+    include_str!("../schemas/input/accounts.yaml"),
+    include_str!("../schemas/input/account_merges.yaml"),
+    include_str!("../schemas/input/plans.yaml"),
+    include_str!("../schemas/input/subscriptions.yaml"),
+    include_str!("../schemas/input/invoice_lines.yaml"),
+    include_str!("../schemas/input/fx_rates.yaml"),
+    include_str!("../schemas/input/usage_events.yaml"),
+    include_str!("../schemas/input/usage_sessions.yaml"),
+    include_str!("../schemas/output/kpi_values.yaml"),
+    include_str!("../schemas/output/kpi_summary.yaml"),
+    include_str!("../schemas/output/mrr_movements.yaml"),
+    include_str!("../schemas/output/cohort_retention.yaml"),
+    include_str!("../schemas/output/account_period.yaml"),
+    include_str!("../schemas/output/rfm_scores.yaml"),
+    include_str!("../schemas/output/rfm_boundaries.yaml"),
+    include_str!("../schemas/output/touch_segments.yaml"),
+    include_str!("../schemas/output/metric_dictionary.yaml"),
+];
+
+/// The contract of a table that `cskpi` knows.
+///
+/// # Panics
+/// For a name outside [`INPUT_TABLES`] and [`OUTPUT_TABLES`], which is a mistake in the program; a test reads them all.
+pub fn of(table: &str) -> &'static Contract {
+    static ALL: OnceLock<Vec<Contract>> = OnceLock::new();
+    let all = ALL.get_or_init(|| {
+        let read = |text: &&str| serde_yaml::from_str(text).expect("a shipped contract is valid YAML");
+        TEXTS.iter().map(read).collect()
+    });
+    all.iter().find(|contract| contract.table == table).expect("a contract is shipped for every known table")
+}

@@ -1,0 +1,169 @@
+//! Which rows break a contract, and how.
+//!
+//! A staged frame carries beside each column its value as it was read (`raw_column`), the file and the row. A violation
+//! is one row of: `rule`, `column`, `value`, `file`, `row`.
+
+use super::{Column, Contract};
+use crate::sql;
+use polars::prelude::*;
+
+/// Path of the file that a staged row came from.
+pub const FILE: &str = "__file";
+/// The row's number as a spreadsheet shows it: the header is 1.
+pub const ROW: &str = "__row";
+/// Columns of a frame of violations.
+pub const VIOLATION_COLUMNS: [&str; 5] = ["rule", "column", "value", "file", "row"];
+
+/// Name of the column that holds a staged column's value as it was read.
+pub fn raw_column(column: &str) -> String {
+    format!("__raw_{column}")
+}
+
+struct RowRule {
+    name: String,
+    column: String,
+    broken: Expr,
+}
+
+impl Contract {
+    /// The offending rows of `staged`, every row at most once for the rules on single rows.
+    ///
+    /// `mapped` are the columns that the source has; `referenced` gives, by table, the ids that may be referred to
+    /// (a frame of one column, `id`). Tables that are not mapped are not in it, and not checked.
+    pub fn violations(
+        &self,
+        staged: LazyFrame,
+        mapped: &[String],
+        referenced: &[(&str, LazyFrame)],
+    ) -> PolarsResult<LazyFrame> {
+        let mut found = vec![self.broken_rows(staged.clone(), mapped)?];
+        let is_mapped = |name: &String| mapped.contains(name);
+        let key: Vec<&String> = self.key.iter().filter(|name| is_mapped(name)).collect();
+        if !key.is_empty() {
+            found.push(self.duplicate_keys(staged.clone(), &key));
+        }
+        if let Some(intervals) = self.intervals.as_ref().filter(|i| is_mapped(&i.from) && is_mapped(&i.to)) {
+            let per: Vec<Expr> = intervals.per.iter().map(col).collect();
+            // A version of no length is never live and overlaps nothing.
+            let has_length = col(&intervals.to).is_null().or(col(&intervals.to).gt(col(&intervals.from)))
+                .or(col(&intervals.from).is_null());
+            let order = [per.clone(), vec![col(&intervals.from)]].concat();
+            let earlier_end = col(&intervals.to).shift(lit(1)).over(per.clone())?;
+            let is_first = col(&intervals.per[0]).cum_count(false).over(per)?.eq(lit(1));
+            let overlaps = is_first.not().and(earlier_end.clone().is_null().or(earlier_end.gt(col(&intervals.from))));
+            let rows = staged
+                .clone()
+                .filter(has_length)
+                .sort_by_exprs(order, SortMultipleOptions::default().with_nulls_last(false))
+                .filter(overlaps);
+            let rule = format!("overlaps the row before it of the same {}", intervals.per.join(", "));
+            found.push(report(rows, &rule, &intervals.from));
+        }
+        for reference in self.references.iter().filter(|r| is_mapped(&r.column)) {
+            let Some((_, ids)) = referenced.iter().find(|(table, _)| *table == reference.table) else { continue };
+            let rows = staged
+                .clone()
+                .filter(col(&reference.column).is_not_null())
+                .anti_join(ids.clone(), col(&reference.column), col("id"));
+            found.push(report(rows, &missing_reference(&reference.table), &reference.column));
+        }
+        concat(found, UnionArgs::default())
+    }
+
+    /// Rows that break a rule which needs no other row.
+    fn broken_rows(&self, staged: LazyFrame, mapped: &[String]) -> PolarsResult<LazyFrame> {
+        let rules = self.row_rules(mapped)?;
+        let none = || lit(NULL).cast(DataType::String);
+        let (mut rule, mut column, mut value) = (none(), none(), none());
+        for broken in rules.iter().rev() {
+            let holds = broken.broken.clone();
+            rule = when(holds.clone()).then(lit(broken.name.as_str())).otherwise(rule);
+            column = when(holds.clone()).then(lit(broken.column.as_str())).otherwise(column);
+            value = when(holds).then(col(raw_column(&broken.column)).cast(DataType::String)).otherwise(value);
+        }
+        let any = rules.iter().map(|rule| rule.broken.clone()).reduce(Expr::or).unwrap_or(lit(false));
+        Ok(staged.filter(any).select([
+            rule.alias("rule"),
+            column.alias("column"),
+            value.alias("value"),
+            col(FILE).alias("file"),
+            col(ROW).alias("row"),
+        ]))
+    }
+
+    fn row_rules(&self, mapped: &[String]) -> PolarsResult<Vec<RowRule>> {
+        let mut rules = Vec::new();
+        for column in self.columns.iter().filter(|column| mapped.contains(&column.name)) {
+            let mut rule = |name: String, broken: Expr| {
+                rules.push(RowRule { name, column: column.name.clone(), broken });
+            };
+            let value = || col(&column.name);
+            let unreadable = col(raw_column(&column.name)).is_not_null().and(value().is_null());
+            rule(unreadable_rule(column), unreadable);
+            if column.required {
+                rule("must have a value".into(), value().is_null());
+            }
+            if !column.allowed.is_empty() {
+                let allowed = column.allowed.iter().map(|word| value().eq(lit(word.as_str()))).reduce(Expr::or);
+                rule(format!("must be one of {}", column.allowed.join(", ")), allowed.unwrap_or(lit(true)).not());
+            }
+            if let Some(min) = column.min {
+                rule(format!("must be at least {min}"), value().lt(lit(min)));
+            }
+        }
+        for check in &self.checks {
+            let expression = sql::parse(&check.sql)
+                .map_err(|error| polars_err!(ComputeError: "check of {}: {error}", self.table))?;
+            if expression.columns().iter().all(|name| mapped.contains(name)) {
+                let broken = expression.to_polars()?.not();
+                rules.push(RowRule { name: check.message.clone(), column: check.column.clone(), broken });
+            }
+        }
+        Ok(rules.into_iter().map(|rule| RowRule { broken: rule.broken.fill_null(lit(false)), ..rule }).collect())
+    }
+
+    /// Rows of `staged` whose `column` is among `ids` (one column, `id`), reported as not found in `table`.
+    pub fn unknown_references(staged: LazyFrame, column: &str, ids: LazyFrame, table: &str) -> LazyFrame {
+        report(staged.semi_join(ids, col(column), col("id")), &missing_reference(table), column)
+    }
+
+    fn duplicate_keys(&self, staged: LazyFrame, names: &[&String]) -> LazyFrame {
+        let key: Vec<Expr> = names.iter().map(|name| col(name.as_str())).collect();
+        let listed: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+        let twice = staged
+            .clone()
+            .group_by(key.clone())
+            .agg([len().alias("__rows")])
+            .filter(col("__rows").gt(lit(1)));
+        let rows = staged.join_builder().with(twice).on(key).how(JoinType::Semi).join_nulls(true).finish();
+        report(rows, &format!("the key ({}) stands in more than one row", listed.join(", ")), listed[0])
+    }
+}
+
+fn unreadable_rule(column: &Column) -> String {
+    use super::Kind::*;
+    let what = match column.kind {
+        Text => "text",
+        Integer => "a whole number",
+        Float => "a number",
+        Decimal | Money => "an amount",
+        Boolean => "true or false",
+        Date => "a date",
+        Instant => "a date or time",
+    };
+    format!("is not {what}")
+}
+
+fn report(rows: LazyFrame, rule: &str, column: &str) -> LazyFrame {
+    rows.select([
+        lit(rule).alias("rule"),
+        lit(column).alias("column"),
+        col(raw_column(column)).cast(DataType::String).alias("value"),
+        col(FILE).alias("file"),
+        col(ROW).alias("row"),
+    ])
+}
+
+fn missing_reference(table: &str) -> String {
+    format!("is not in {table}")
+}

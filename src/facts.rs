@@ -1,0 +1,58 @@
+//! Facts: staged tables → columns at account × period. One file per family; pure frames in, pure frames out.
+
+pub mod attributes;
+pub mod fx;
+pub mod merges;
+pub mod money;
+pub mod mrr;
+pub mod movements;
+pub mod revenue;
+pub mod stocks;
+pub mod usage;
+
+use crate::columns::PERIOD;
+use crate::config::{Calendar, Currency, Policy};
+use crate::period::PeriodRange;
+use merges::AccountMap;
+use polars::prelude::*;
+
+/// The checked input tables, every contract column present (null where the source has none).
+#[derive(Clone)]
+pub struct Inputs {
+    pub accounts: LazyFrame,
+    pub subscriptions: LazyFrame,
+    pub plans: Option<LazyFrame>,
+    pub invoice_lines: Option<LazyFrame>,
+    pub fx_rates: Option<LazyFrame>,
+    /// account, user, local day: see [`usage::daily_from_events`].
+    pub usage_daily: Option<LazyFrame>,
+    pub account_map: AccountMap,
+    /// Whether `accounts` has validity intervals.
+    pub is_historised: bool,
+}
+
+/// What every family needs to know beside its tables.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    pub calendar: &'a Calendar,
+    pub currency: &'a Currency,
+    pub policy: &'a Policy,
+    /// Periods to compute facts for.
+    pub range: PeriodRange,
+}
+
+/// One row per period and row of `frame`: the whole numbers from `first` to `last` (both included, clipped to `range`; null
+/// `last` is open), as column [`PERIOD`]. Rows whose interval is empty vanish.
+pub(crate) fn each_period(frame: LazyFrame, first: Expr, last: Expr, range: PeriodRange) -> LazyFrame {
+    let from = when(first.clone().lt(lit(range.first))).then(lit(range.first)).otherwise(first);
+    let open_or_later = last.clone().is_null().or(last.clone().gt(lit(range.last)));
+    let to = when(open_or_later).then(lit(range.last)).otherwise(last);
+    frame
+        .with_columns([from.cast(DataType::Int32).alias("__from"), to.cast(DataType::Int32).alias("__to")])
+        .filter(col("__from").lt_eq(col("__to")))
+        .with_column(
+            int_ranges(col("__from"), col("__to") + lit(1), lit(1), DataType::Int32).alias(PERIOD),
+        )
+        .explode(by_name([PERIOD], true, false), ExplodeOptions { empty_as_null: false, keep_nulls: false })
+        .drop(by_name(["__from", "__to"], true, false))
+}

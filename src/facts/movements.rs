@@ -1,0 +1,270 @@
+//! MRR → movements and their causes, by account and product (docs/definitions.md § 3).
+//!
+//! Opening and closing are two legs of the same snapshots, both seen with the merges of the period they open or close.
+//! So no window function looks back over rows, and any range of periods gives what its periods give one by one.
+
+use super::{Context, Inputs, fx, money, mrr};
+use crate::columns::*;
+use crate::period::PeriodRange;
+use polars::prelude::*;
+
+/// Snapshots of every period that the range needs, and what they were made of.
+pub struct Ledger {
+    pub versions: LazyFrame,
+    pub rates: LazyFrame,
+    /// Version × period end, over [`Ledger::range`].
+    pub snapshots: LazyFrame,
+    pub range: PeriodRange,
+}
+
+/// The periods whose snapshots a range of results needs: a year before it, for the 12-month figures.
+pub fn snapshot_range(context: Context) -> PeriodRange {
+    let year = context.calendar.grain.periods_per_year();
+    PeriodRange { first: context.range.first - year, last: context.range.last }
+}
+
+/// One row per period, account and product that had MRR at the period's start, at its end, or a year before:
+/// opening and closing, movement, and causes (signed, or null where the account did not have MRR at both ends).
+pub fn product_movements(ledger: &Ledger, origins: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult<LazyFrame> {
+    let zero = || money::zero(context.currency);
+    let by_account = [col(PERIOD), col(ACCOUNT_ID)];
+    let opening = col("opening").sum().over(by_account.clone())?;
+    let revalued = col("revalued").sum().over(by_account.clone())?;
+    let closing = col("closing").sum().over(by_account.clone())?;
+
+    let products = product_legs(ledger, inputs, context);
+    let accounts = products.with_columns([
+        opening.alias("account_opening"),
+        revalued.alias("account_revalued"),
+        closing.alias("account_closing"),
+    ]);
+    let opens = col("account_opening").gt(zero());
+    let closes = col("account_closing").gt(zero());
+    let change = col("account_closing") - col("account_revalued");
+    let is_new = col(FIRST_PAID).gt_eq(col(PERIOD));
+    let movement = when(opens.clone().not().and(closes.clone()).and(is_new))
+        .then(lit("new"))
+        .when(opens.clone().and(closes.clone().not()))
+        .then(lit("churn"))
+        .when(opens.clone().not().and(closes.clone()))
+        .then(lit("reactivation"))
+        .when(opens.clone().not())
+        .then(lit(NULL))
+        .when(change.lt(zero()))
+        .then(lit("contraction"))
+        // Causes that cancel out are told as an expansion of nothing, so that each product still foots.
+        .otherwise(lit("expansion"));
+    let stays = opens.and(closes);
+
+    let origin = origins.select([col(PERIOD), col(ACCOUNT_ID), col(FIRST_PAID)]);
+    let with_movement = accounts
+        .join(origin, by_account.clone(), by_account, JoinArgs::new(JoinType::Left))
+        .with_columns([movement.cast(DataType::String).alias("movement"), stays.alias("stays")]);
+    Ok(with_causes(with_movement, context))
+}
+
+/// Opening, revalued opening, closing and what describes them, per period, account and product.
+fn product_legs(ledger: &Ledger, inputs: &Inputs, context: Context) -> LazyFrame {
+    let range = context.range;
+    let year = context.calendar.grain.periods_per_year();
+    let shifted = |by: i32| {
+        ledger
+            .snapshots
+            .clone()
+            .with_column((col(PERIOD) + lit(by)).alias(PERIOD))
+            .filter(col(PERIOD).is_between(lit(range.first), lit(range.last), ClosedInterval::Both))
+    };
+    let key = || vec![col(PERIOD), col(ACCOUNT_ID), col(PRODUCT)];
+    let closing = shifted(0).select(
+        [
+            key(),
+            vec![
+                col("mrr").alias("closing"),
+                col("contract_mrr").alias("closing_contract"),
+                col("quantity").alias("closing_quantity"),
+                col("tier").alias("closing_tier"),
+                col("term_days").alias("closing_term"),
+                lit(1i64).alias("closing_held"),
+            ],
+        ]
+        .concat(),
+    );
+    // The opening is worth what it was at its own rate; revalued at this period's rate, it tells fx from real change.
+    let opening = shifted(1).rename(["mrr"], ["opening"], true).drop(by_name(["rate"], true, false));
+    let opening = fx::with_rate(opening, ledger.rates.clone(), context).select(
+        [
+            key(),
+            vec![
+                col("opening"),
+                mrr::converted(col("net_local"), context).alias("revalued"),
+                mrr::converted(col("contract_local"), context).alias("opening_contract"),
+                col("quantity").alias("opening_quantity"),
+                col("tier").alias("opening_tier"),
+                col("term_days").alias("opening_term"),
+                lit(1i64).alias("opening_held"),
+            ],
+        ]
+        .concat(),
+    );
+    let year_ago = shifted(year).select([key(), vec![col("mrr").alias("year_ago")]].concat());
+    let union = UnionArgs { diagonal: true, ..UnionArgs::default() };
+    let legs = concat([closing, opening, year_ago], union).unwrap_or_else(|_| ledger.snapshots.clone());
+    let zero = || money::zero(context.currency);
+    let sum = |name: &str| col(name).sum().fill_null(zero());
+    let count = |name: &str| col(name).sum().fill_null(lit(0i64));
+    inputs.account_map.applied(legs, range).group_by(key()).agg([
+        sum("opening"),
+        sum("revalued"),
+        sum("opening_contract"),
+        sum("closing"),
+        sum("closing_contract"),
+        sum("year_ago"),
+        count("opening_quantity"),
+        count("closing_quantity"),
+        col("opening_tier").max(),
+        col("closing_tier").max(),
+        col("opening_term").max(),
+        col("closing_term").max(),
+        col("opening_held").max().is_not_null(),
+        col("closing_held").max().is_not_null(),
+    ])
+}
+
+/// Splits each product's change into causes. They sum to it exactly: the last one takes what is left.
+fn with_causes(frame: LazyFrame, context: Context) -> LazyFrame {
+    let zero = || money::zero(context.currency);
+    let is_added = col("opening_held").not();
+    let is_dropped = col("closing_held").not();
+    let is_held = col("opening_held").and(col("closing_held"));
+    let off = |leg: &str, net: &str| col(leg) - col(net);
+    let discount = off("opening_contract", "revalued") - off("closing_contract", "closing");
+    let has_quantity = col("opening_quantity").gt(lit(0i64));
+    let more = (col("closing_quantity") - col("opening_quantity")).cast(money::working());
+    let per_quantity = col("opening_contract").cast(money::working()) * more
+        / when(has_quantity.clone()).then(col("opening_quantity")).otherwise(lit(1i64)).cast(money::working());
+    let quantity = when(has_quantity).then(money::to_minor_unit(per_quantity, context.currency)).otherwise(zero());
+    let tier_changed = col("closing_tier").neq(col("opening_tier")).fill_null(lit(false));
+    let term_changed = col("closing_term").neq(col("opening_term")).fill_null(lit(false));
+    let rest = col("closing_contract") - col("opening_contract") - col("quantity_mrr");
+    let only = |condition: Expr, value: Expr| when(col("stays").and(condition)).then(value).otherwise(zero());
+    let is_movement = |name: &str| col("movement").eq(lit(name)).fill_null(lit(false));
+    let amount_if = |name: &str, value: &str| when(is_movement(name)).then(col(value)).otherwise(zero());
+
+    frame
+        .with_columns([
+            only(is_added, col("closing")).alias("cross_sell_mrr"),
+            only(is_dropped, zero() - col("revalued")).alias("product_drop_mrr"),
+            only(is_held.clone(), discount).alias("discount_change_mrr"),
+            only(is_held.clone(), quantity).alias("quantity_mrr"),
+        ])
+        .with_columns([
+            only(is_held.clone().and(tier_changed.clone()), rest.clone()).alias("plan_mrr"),
+            only(is_held.clone().and(tier_changed.clone().not()).and(term_changed.clone()), rest.clone()).alias("term_mrr"),
+            only(is_held.and(tier_changed.not()).and(term_changed.not()), rest).alias("price_mrr"),
+            when(col("stays")).then(col("revalued") - col("opening")).otherwise(zero()).alias(FX_MRR),
+            amount_if("new", "closing").alias(NEW_MRR),
+            amount_if("reactivation", "closing").alias(REACTIVATION_MRR),
+            amount_if("churn", "opening").alias(CHURN_MRR),
+        ])
+}
+
+/// One row per period and account of the ledger: customers, MRR, movements and causes, as `account_period` has them.
+pub fn account_movements(products: LazyFrame, causes_of_churn: LazyFrame, context: Context) -> LazyFrame {
+    let zero = || money::zero(context.currency);
+    let by_account = [col(PERIOD), col(ACCOUNT_ID)];
+    let mut sums = vec![
+        col("movement").first(),
+        col("stays").first(),
+        col("opening").sum().alias(OPENING_MRR),
+        col("revalued").sum(),
+        col("closing").sum().alias(CLOSING_MRR),
+        col("closing_contract").sum().alias("contract_mrr"),
+        col("closing_quantity").sum().alias("quantity"),
+        col("year_ago").sum().alias("mrr_12m_ago"),
+    ];
+    for column in [NEW_MRR, REACTIVATION_MRR, CHURN_MRR, FX_MRR] {
+        sums.push(col(column).sum());
+    }
+    sums.extend(CAUSES.iter().map(|(column, _)| col(*column).sum()));
+
+    let change = || col(CLOSING_MRR) - col("revalued");
+    let opens = || col(OPENING_MRR).gt(zero());
+    let closes = || col(CLOSING_MRR).gt(zero());
+    let flag = |condition: Expr| condition.fill_null(lit(false)).cast(DataType::Int64);
+    let is_movement = |name: &str| col("movement").eq(lit(name));
+    let positive_part = |value: Expr| when(col("stays").and(value.clone().gt(zero()))).then(value).otherwise(zero());
+    let smaller = |a: &str, b: &str| when(col(a).lt(col(b))).then(col(a)).otherwise(col(b));
+
+    products
+        .group_by(by_account.clone())
+        .agg(sums)
+        .join(causes_of_churn, by_account.clone(), by_account, JoinArgs::new(JoinType::Left))
+        .with_columns([
+            positive_part(change()).alias(EXPANSION_MRR),
+            positive_part(zero() - change()).alias(CONTRACTION_MRR),
+            (col("contract_mrr") - col(CLOSING_MRR)).alias("discount_mrr"),
+            smaller(OPENING_MRR, CLOSING_MRR).alias("retained_mrr"),
+            when(col("mrr_12m_ago").gt(zero())).then(col(CLOSING_MRR)).otherwise(zero()).alias("current_mrr_of_12m_ago"),
+            smaller("mrr_12m_ago", CLOSING_MRR).alias("retained_mrr_12m"),
+            flag(opens()).alias(OPENING_CUSTOMERS),
+            flag(is_movement("new")).alias(NEW_CUSTOMERS),
+            flag(is_movement("reactivation")).alias(REACTIVATED_CUSTOMERS),
+            flag(is_movement("churn")).alias(CHURNED_CUSTOMERS),
+            flag(is_movement("churn").and(col("churn_cause").eq(lit("involuntary")))).alias(INVOLUNTARY_CHURNED_CUSTOMERS),
+            flag(closes()).alias(CLOSING_CUSTOMERS),
+        ])
+        .with_columns([
+            flag(
+                col(EXPANSION_MRR)
+                    .gt(zero())
+                    .and(col("plan_mrr").gt(zero()).or(col("quantity_mrr").gt(zero()))),
+            )
+            .alias("upsold_accounts"),
+            flag(col("cross_sell_mrr").gt(zero())).alias("cross_sold_accounts"),
+        ])
+}
+
+/// `period_index`, `account_id`, `churn_cause` of every account that churned: what its last version says.
+pub fn causes_of_churn(products: LazyFrame, versions: LazyFrame, inputs: &Inputs, context: Context) -> LazyFrame {
+    let by_account = [col(PERIOD), col(ACCOUNT_ID)];
+    let churned = products.filter(col("movement").eq(lit("churn"))).select(by_account.clone()).unique(None, UniqueKeepStrategy::Any);
+    let is_involuntary = context
+        .policy
+        .involuntary_reasons
+        .iter()
+        .map(|reason| col("end_reason").eq(lit(reason.as_str())))
+        .fold(col("status").eq(lit("unpaid")), Expr::or)
+        .fill_null(lit(false));
+    let cause = when(is_involuntary)
+        .then(lit("involuntary"))
+        .when(col("end_reason").is_not_null())
+        .then(lit("voluntary"))
+        .otherwise(lit("unknown"));
+    let starts_before_end = context.calendar.index_of_instant(col("started_at")).lt_eq(col(PERIOD));
+    let last_first = SortMultipleOptions::default()
+        .with_order_descending_multi([true, true, true])
+        .with_nulls_last_multi([false, true, true]);
+    let order = [col("effective_end"), col("started_at"), col("subscription_id")];
+
+    // An account that was merged away churns under its survivor's name, whose versions then include its own.
+    let involved: Vec<&str> = inputs.account_map.involved().into_iter().collect();
+    let plain = churned.clone().inner_join(versions.clone(), col(ACCOUNT_ID), col(ACCOUNT_ID));
+    let candidates = if involved.is_empty() {
+        plain
+    } else {
+        let names = lit(Series::new("involved".into(), involved)).implode(true);
+        let is_involved = col(ACCOUNT_ID).is_in(names, false);
+        let periods = churned.clone().select([col(PERIOD)]).unique(None, UniqueKeepStrategy::Any);
+        let merged = inputs
+            .account_map
+            .applied(versions.filter(is_involved.clone()).cross_join(periods, None), context.range)
+            .join(churned, by_account.clone(), by_account.clone(), JoinArgs::new(JoinType::Semi));
+        let args = UnionArgs { diagonal: true, ..UnionArgs::default() };
+        concat([plain.clone().filter(is_involved.not()), merged], args).unwrap_or(plain)
+    };
+    candidates
+        .filter(starts_before_end)
+        .with_column(cause.alias("churn_cause"))
+        .group_by(by_account)
+        .agg([col("churn_cause").sort_by(order, last_first).first()])
+}

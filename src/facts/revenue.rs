@@ -1,0 +1,59 @@
+//! Invoice lines → revenue: in the period, to date, over the trailing year and over the scores' window.
+
+use super::stocks::{Window, latest_days, window_sums};
+use super::{Context, fx, money, mrr};
+use crate::columns::{ACCOUNT_ID, CURRENCY, PERIOD, REVENUE};
+use polars::prelude::*;
+
+/// One row per account and local day with invoices: `revenue` (reporting currency) and `invoices` (how many invoices of that
+/// day sum above zero; lines of one id that are issued on another day are another invoice).
+pub fn daily(invoice_lines: LazyFrame, rates: LazyFrame, context: Context) -> LazyFrame {
+    let lines = invoice_lines
+        .with_columns([
+            coalesce(&[col(CURRENCY), lit(context.currency.code.as_str())]).alias(CURRENCY),
+            context.calendar.local_date(col("issued_at")).alias("day"),
+        ])
+        .with_column(context.calendar.index_of_date(col("day")).alias(PERIOD))
+        .filter(col(PERIOD).lt_eq(lit(context.range.last)));
+    let converted = fx::with_rate(lines, rates, context)
+        .with_column(mrr::converted(col("amount"), context).alias(REVENUE));
+    let invoices = converted
+        .clone()
+        .group_by([col(ACCOUNT_ID), col("invoice_id"), col("day")])
+        .agg([col(REVENUE).sum()])
+        .filter(col(REVENUE).gt(money::zero(context.currency)))
+        .group_by([col(ACCOUNT_ID), col("day")])
+        .agg([len().cast(DataType::Int64).alias("invoices")]);
+    let key = [col(ACCOUNT_ID), col("day")];
+    converted
+        .group_by(key.clone())
+        .agg([col(REVENUE).sum()])
+        .join(invoices, key.clone(), key, JoinArgs::new(JoinType::Left))
+        .with_column(col("invoices").fill_null(lit(0i64)))
+}
+
+/// Lines of the range whose currency has no rate: `period_index`, `currency`.
+pub fn missing_rates(invoice_lines: LazyFrame, rates: LazyFrame, context: Context) -> LazyFrame {
+    let lines = invoice_lines
+        .with_columns([
+            coalesce(&[col(CURRENCY), lit(context.currency.code.as_str())]).alias(CURRENCY),
+            context.calendar.index_of_instant(col("issued_at")).alias(PERIOD),
+        ])
+        .filter(col(PERIOD).lt_eq(lit(context.range.last)));
+    fx::with_rate(lines, rates, context).filter(col("rate").is_null()).select([col(PERIOD), col(CURRENCY)])
+}
+
+/// Revenue columns per account and period of the spine, before merges are applied; all additive but `last_payment`.
+pub fn per_period(spine: LazyFrame, daily: LazyFrame, window_days: i32, context: Context) -> PolarsResult<LazyFrame> {
+    let year = context.calendar.grain.periods_per_year();
+    let both = |revenue: &'static str, invoices: &'static str| [(REVENUE, revenue), ("invoices", invoices)];
+    let sums = |names: &[(&str, &str)], window| window_sums(spine.clone(), daily.clone(), names, window, context);
+    let in_period = sums(&[(REVENUE, REVENUE)], Window::Periods(1))?;
+    let to_date = sums(&both("revenue_to_date", "invoices_to_date"), Window::ToDate)?;
+    let over_year = sums(&both("revenue_12m", "invoices_12m"), Window::Periods(year))?;
+    let over_window = sums(&both("window_revenue", "window_invoices"), Window::Days(window_days))?;
+    let last = latest_days(spine, daily.filter(col("invoices").gt(lit(0i64))), "last_payment", context)?;
+    let key = || [col(ACCOUNT_ID), col(PERIOD)];
+    let join = |left: LazyFrame, right: LazyFrame| left.join(right, key(), key(), JoinArgs::new(JoinType::Left));
+    Ok([to_date, over_year, over_window, last].into_iter().fold(in_period, join))
+}

@@ -1,0 +1,6 @@
+//! Metrics: the catalogue (what they mean), their aggregation for any dimension, cohorts, lifetime value.
+
+pub mod aggregate;
+pub mod catalogue;
+pub mod cohort;
+pub mod lifetime;

@@ -1,0 +1,126 @@
+//! Evaluates the catalogue: account × period → period × dimension × member × metric.
+
+use super::catalogue::{self, Catalogue, DAYS_IN_PERIOD, Metric};
+use crate::columns::*;
+use crate::facts::{Context, each_period};
+use crate::sql::SqlExpr;
+use polars::prelude::*;
+
+/// A way to group accounts: name, and the expression of the member's text. Accounts whose member is null are left out.
+#[derive(Clone)]
+pub struct Grouping {
+    pub dimension: String,
+    pub member: Expr,
+}
+
+/// Which input tables are there, for metrics that need one.
+#[derive(Clone, Copy)]
+pub struct Available {
+    pub invoice_lines: bool,
+    pub usage: bool,
+}
+
+impl Available {
+    fn has(self, need: &str) -> bool {
+        match need {
+            "invoice_lines" => self.invoice_lines,
+            "usage" => self.usage,
+            _ => true,
+        }
+    }
+}
+
+/// Name of the column that holds a metric's numerator (or denominator) in [`evaluated`].
+pub fn part(id: &str, side: &str) -> String {
+    format!("{id}:{side}")
+}
+
+/// One row per period, dimension and member; of each metric its value under its id, and its two parts.
+pub fn evaluated(
+    accounts: LazyFrame,
+    groupings: &[Grouping],
+    catalogue: &Catalogue,
+    available: Available,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    let aggregated: Vec<&Metric> = catalogue.metrics().iter().filter(|metric| metric.is_aggregate()).collect();
+    let mut sums = vec![col(DAYS_IN_PERIOD).first()];
+    for metric in &aggregated {
+        for (side, expression) in sides(metric) {
+            let value = scalar(expression, metric, available, context, true)?;
+            sums.push(value.alias(part(&metric.id, side)));
+        }
+    }
+    let key = || [col(PERIOD), col(DIMENSION), col(MEMBER)];
+    let grouped = groupings.iter().map(|grouping| {
+        accounts
+            .clone()
+            .with_columns([
+                lit(grouping.dimension.as_str()).alias(DIMENSION),
+                grouping.member.clone().cast(DataType::String).alias(MEMBER),
+            ])
+            .filter(col(MEMBER).is_not_null())
+            .group_by(key())
+            .agg(sums.clone())
+    });
+    let mut frame = concat(grouped.collect::<Vec<_>>(), UnionArgs::default())?;
+
+    for metric in catalogue.metrics() {
+        if let Some(periods) = metric.trailing {
+            frame = pooled(frame, metric, periods, context);
+        }
+        if !metric.is_aggregate() {
+            for (side, expression) in sides(metric) {
+                let value = scalar(expression, metric, available, context, false)?;
+                frame = frame.with_column(value.alias(part(&metric.id, side)));
+            }
+        }
+        frame = frame.with_column(value(metric).alias(&metric.id));
+    }
+    Ok(frame)
+}
+
+fn sides(metric: &Metric) -> impl Iterator<Item = (&'static str, &SqlExpr)> {
+    std::iter::once(("numerator", &metric.numerator)).chain(metric.denominator.iter().map(|side| ("denominator", side)))
+}
+
+/// An expression as a float; null where the metric's inputs are missing. Sums of money are exact until here.
+fn scalar(expression: &SqlExpr, metric: &Metric, available: Available, context: Context, in_group: bool) -> PolarsResult<Expr> {
+    if !metric.needs.iter().all(|need| available.has(need)) {
+        return Ok(lit(NULL).cast(DataType::Float64));
+    }
+    let constants = |expr: Expr| {
+        let Expr::Column(name) = &expr else { return expr };
+        match catalogue::constant(name, context.policy, context.calendar) {
+            Some(value) if value.fract() == 0.0 => lit(value as i64),
+            Some(value) => lit(value),
+            None if in_group && name.as_str() == DAYS_IN_PERIOD => col(DAYS_IN_PERIOD).first(),
+            None => expr,
+        }
+    };
+    let value = expression.to_polars()?.map_expr(constants).cast(DataType::Float64);
+    Ok(if in_group { value } else { when(value.clone().is_finite()).then(value).otherwise(lit(NULL)) })
+}
+
+/// Numerator over denominator; null where the denominator is zero or missing.
+fn value(metric: &Metric) -> Expr {
+    let numerator = col(part(&metric.id, "numerator"));
+    if metric.denominator.is_none() {
+        return numerator;
+    }
+    let denominator = col(part(&metric.id, "denominator"));
+    when(denominator.clone().neq(lit(0.0))).then(numerator / denominator).otherwise(lit(NULL))
+}
+
+/// Replaces a metric's parts by their sums over the trailing periods, each period with its own members.
+fn pooled(frame: LazyFrame, metric: &Metric, periods: u32, context: Context) -> LazyFrame {
+    let key = || [col(PERIOD), col(DIMENSION), col(MEMBER)];
+    let names: Vec<String> = sides(metric).map(|(side, _)| part(&metric.id, side)).collect();
+    let sums: Vec<Expr> = names.iter().map(|name| col(name.as_str()).sum()).collect();
+    let own: Vec<Expr> = names.iter().map(|name| col(name.as_str())).collect();
+    let parts = frame.clone().select([vec![col(PERIOD).alias("__since"), col(DIMENSION), col(MEMBER)], own].concat());
+    let last = col("__since") + lit(periods as i32 - 1);
+    let trailing = each_period(parts, col("__since"), last, context.range).group_by(key()).agg(sums);
+    let rest = frame.drop(by_name(names, true, false));
+    rest.join(trailing, key(), key(), JoinArgs::new(JoinType::Left))
+}

@@ -1,0 +1,289 @@
+//! Executes a run: inputs → model → scores → tables → published files. The only room that collects frames.
+
+pub mod inputs;
+pub mod names;
+pub mod results;
+
+use crate::account_period::{AccountPeriods, account_periods, periods};
+use crate::columns::*;
+use crate::config::Pipeline;
+use crate::contract::{self, OUTPUT_TABLES};
+use crate::facts::{Context, Inputs};
+use crate::marts::{self, Shape};
+use crate::metrics::aggregate::{Available, evaluated};
+use crate::metrics::catalogue::Catalogue;
+use crate::metrics::{cohort, lifetime};
+use crate::period::PeriodRange;
+use crate::publish::{self, PublishError, PublishedUnit, Table};
+use crate::segments::dimension::{self, member_column, reads_scores};
+use crate::segments::{rfm, touch};
+use crate::storage::Store;
+use chrono::{DateTime, Utc};
+use inputs::{InputError, InputSummary};
+use polars::prelude::*;
+
+/// What a run is asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub run_id: String,
+    /// Periods to publish.
+    pub periods: PeriodRange,
+    /// The instant that decides what is complete; pinned once.
+    pub as_of: DateTime<Utc>,
+    /// Tables to publish, of those that the pipeline publishes; all when empty.
+    pub select: Vec<String>,
+    pub exclude: Vec<String>,
+}
+
+/// Told what the run is doing.
+pub trait Progress {
+    fn stage(&self, name: &str);
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error("the pipeline names what its inputs do not have\n{problems}")]
+    Names { problems: crate::config::error::Problems },
+    #[error("no exchange rate for {}", missing.join(", "))]
+    MissingRates { missing: Vec<String> },
+    #[error("{stage} failed")]
+    Compute { stage: &'static str, source: PolarsError },
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
+/// What a run did.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub units: Vec<PublishedUnit>,
+    pub inputs: Vec<InputSummary>,
+    /// Things worth knowing that are no errors: inputs that are not mapped, columns without history.
+    pub notices: Vec<String>,
+}
+
+/// Computes and publishes.
+pub fn run(
+    pipeline: &Pipeline,
+    catalogue: &Catalogue,
+    request: &Request,
+    progress: &dyn Progress,
+) -> Result<Outcome, RunError> {
+    let loaded = inputs::loaded(pipeline, progress)?;
+    let problems = names::unknown_names(pipeline, &loaded.account_columns);
+    if problems.has_errors() {
+        return Err(RunError::Names { problems });
+    }
+    let context = context(pipeline, request.periods);
+    let compute = |stage| move |source| RunError::Compute { stage, source };
+
+    progress.stage("computing the account × period model");
+    let window_days = pipeline.rfm.as_ref().map_or(1, |rfm| rfm.window_days as i32);
+    let model = account_periods(&loaded.inputs, context, request.as_of, window_days)
+        .and_then(|model| materialised(&model))
+        .map_err(compute("the account × period model"))?;
+    no_missing_rates(&model, context)?;
+
+    progress.stage("scoring accounts");
+    let scored = scored(pipeline, &model, context).map_err(compute("scoring"))?;
+
+    progress.stage("building tables");
+    let wanted = wanted_tables(pipeline, request);
+    let shape_names: Vec<String> = pipeline.dimensions.iter().map(|dimension| dimension.name.clone()).collect();
+    let shape = Shape {
+        currency: &pipeline.currency,
+        dimensions: &shape_names,
+        metrics: catalogue.published_ids(),
+        published: request.periods,
+    };
+    let tables = tables(pipeline, catalogue, &loaded.inputs, &model, &scored, &wanted, shape, request)
+        .map_err(compute("building the tables"))?;
+
+    progress.stage("publishing");
+    let store = Store::new(&pipeline.outputs.root);
+    let periods: Vec<_> = request.periods.indices().map(|index| pipeline.calendar.period(index)).collect();
+    let units = publish::published(&store, &request.run_id, &tables, &periods, shape, pipeline.outputs.compression)?;
+    Ok(Outcome { units, inputs: loaded.summaries, notices: notices(pipeline, catalogue, &loaded.inputs) })
+}
+
+/// The periods that the model is computed for: from the first period's trailing windows to the last one published.
+pub fn context(pipeline: &Pipeline, published: PeriodRange) -> Context<'_> {
+    let begin = pipeline.calendar.index_of(pipeline.calendar.begin).min(published.first);
+    let lead = pipeline.policy.ltv_churn_periods.max(1) as i32;
+    Context {
+        calendar: &pipeline.calendar,
+        currency: &pipeline.currency,
+        policy: &pipeline.policy,
+        range: PeriodRange { first: begin - lead, last: published.last },
+    }
+}
+
+/// The tables that a request publishes, in catalogue order.
+pub fn wanted_tables(pipeline: &Pipeline, request: &Request) -> Vec<&'static str> {
+    let is_defined = |table: &str| match table {
+        "rfm_scores" | "rfm_boundaries" => pipeline.rfm.is_some(),
+        "touch_segments" => pipeline.touch_model.is_some(),
+        _ => true,
+    };
+    let is_in = |list: &[String], table: &str| list.iter().any(|name| name == table);
+    let is_published = |table: &str| pipeline.outputs.tables.as_ref().is_none_or(|list| is_in(list, table));
+    let is_selected = |table: &str| request.select.is_empty() || is_in(&request.select, table);
+    OUTPUT_TABLES
+        .into_iter()
+        .filter(|table| is_defined(table) && is_published(table) && is_selected(table))
+        .filter(|table| !is_in(&request.exclude, table))
+        .collect()
+}
+
+/// Runs a plan.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that collects")]
+pub(crate) fn collected(frame: LazyFrame) -> PolarsResult<DataFrame> {
+    frame.collect()
+}
+
+/// The model held in memory, so that what follows computes it once.
+fn materialised(model: &AccountPeriods) -> PolarsResult<AccountPeriods> {
+    Ok(AccountPeriods {
+        facts: collected(model.facts.clone())?.lazy(),
+        products: collected(model.products.clone())?.lazy(),
+        missing_rates: collected(model.missing_rates.clone())?.lazy(),
+    })
+}
+
+fn no_missing_rates(model: &AccountPeriods, context: Context) -> Result<(), RunError> {
+    let failed = |source| RunError::Compute { stage: "looking for missing rates", source };
+    let order = [PERIOD, CURRENCY];
+    let frame = collected(model.missing_rates.clone().sort(order, SortMultipleOptions::default())).map_err(failed)?;
+    let columns = || -> PolarsResult<_> { Ok((frame.column(PERIOD)?.i32()?, frame.column(CURRENCY)?.str()?)) };
+    let (periods, currencies) = columns().map_err(failed)?;
+    let missing: Vec<String> = periods
+        .iter()
+        .zip(currencies.iter())
+        .map(|(period, currency)| {
+            let period = period.map_or_else(String::new, |index| context.calendar.label(index));
+            format!("{} in {period}", currency.unwrap_or("a row without currency"))
+        })
+        .collect();
+    if missing.is_empty() { Ok(()) } else { Err(RunError::MissingRates { missing }) }
+}
+
+/// Accounts with dimensions, lifetime value and scores, and the score tables themselves.
+struct Scored {
+    accounts: LazyFrame,
+    rfm: Option<LazyFrame>,
+    touch: Option<LazyFrame>,
+}
+
+fn scored(pipeline: &Pipeline, model: &AccountPeriods, context: Context) -> PolarsResult<Scored> {
+    let (late, early): (Vec<_>, Vec<_>) = pipeline.dimensions.iter().partition(|dimension| reads_scores(dimension));
+    let accounts = dimension::with_members(model.facts.clone(), early.into_iter())?;
+    let segment = pipeline.policy.ltv_segment.as_deref().map(member_column);
+    let mut accounts = collected(lifetime::with_ltv(accounts, segment.as_deref(), context)?)?.lazy();
+    let key = || [col(PERIOD), col(ACCOUNT_ID)];
+    // An account that is not scored any more keeps its last score for one period: its churn belongs there.
+    let with_last = |accounts: LazyFrame, scores: &LazyFrame, score: &str, name: &str| {
+        let this = scores.clone().select([col(PERIOD), col(ACCOUNT_ID), col(score).alias(name)]);
+        let before = scores.clone().select([
+            (col(PERIOD) + lit(1)).alias(PERIOD),
+            col(ACCOUNT_ID),
+            col(score).alias("__before"),
+        ]);
+        accounts
+            .join(this, key(), key(), JoinArgs::new(JoinType::Left))
+            .join(before, key(), key(), JoinArgs::new(JoinType::Left))
+            .with_column(coalesce(&[col(name), col("__before")]).alias(name))
+            .drop(by_name(["__before"], true, false))
+    };
+    let rfm = match &pipeline.rfm {
+        Some(rules) => Some(collected(rfm::rfm_scores(accounts.clone(), rules)?)?.lazy()),
+        None => None,
+    };
+    accounts = match &rfm {
+        Some(scores) => with_last(accounts, scores, "segment", RFM_SEGMENT),
+        None => accounts.with_column(lit(NULL).cast(DataType::String).alias(RFM_SEGMENT)),
+    };
+    let begin = pipeline.calendar.index_of(pipeline.calendar.begin);
+    let kept = PeriodRange { first: begin, last: context.range.last };
+    let touch = match &pipeline.touch_model {
+        Some(rules) => Some(collected(touch::touch_segments(accounts.clone(), rules, kept)?)?.lazy()),
+        None => None,
+    };
+    accounts = match &touch {
+        Some(segments) => with_last(accounts, segments, TOUCH_MODEL, TOUCH_MODEL),
+        None => accounts.with_column(lit(NULL).cast(DataType::String).alias(TOUCH_MODEL)),
+    };
+    let accounts = dimension::with_members(accounts, late.into_iter())?;
+    Ok(Scored { accounts: collected(accounts)?.lazy(), rfm, touch })
+}
+
+#[expect(clippy::too_many_arguments, reason = "all that a table may be made of")]
+fn tables(
+    pipeline: &Pipeline,
+    catalogue: &Catalogue,
+    inputs: &Inputs,
+    model: &AccountPeriods,
+    scored: &Scored,
+    wanted: &[&'static str],
+    shape: Shape,
+    request: &Request,
+) -> PolarsResult<Vec<Table>> {
+    let context = context(pipeline, request.periods);
+    let groupings = marts::groupings(pipeline);
+    let available = Available { invoice_lines: inputs.invoice_lines.is_some(), usage: inputs.usage_daily.is_some() };
+    let calendar_periods = periods(context, request.as_of)?;
+    let kpis = collected(evaluated(scored.accounts.clone(), &groupings, catalogue, available, context)?)?.lazy();
+    let begin = pipeline.calendar.index_of(pipeline.calendar.begin);
+    let mut built = Vec::new();
+    for table in wanted {
+        let frame = match *table {
+            "kpi_values" => marts::kpi_values(kpis.clone(), catalogue)?,
+            "kpi_summary" => marts::kpi_summary(kpis.clone(), catalogue),
+            "mrr_movements" => marts::mrr_movements(
+                scored.accounts.clone(),
+                model.products.clone(),
+                &groupings,
+                &inputs.account_map,
+                context,
+            )?,
+            "cohort_retention" => {
+                let accounts = scored.accounts.clone();
+                let has_revenue = available.invoice_lines;
+                let triangle = cohort::cohort_retention(accounts, begin, request.periods, has_revenue, context)?;
+                marts::with_cohort_start(triangle, calendar_periods.clone())
+            }
+            "account_period" => marts::account_period(scored.accounts.clone(), shape.dimensions),
+            "rfm_scores" => scored.rfm.clone().unwrap_or_default(),
+            "rfm_boundaries" => match (&scored.rfm, &pipeline.rfm) {
+                (Some(scores), Some(rules)) => rfm::rfm_boundaries(scores.clone(), rules)?,
+                _ => continue,
+            },
+            "touch_segments" => scored.touch.clone().unwrap_or_default(),
+            _ => marts::metric_dictionary(catalogue, request.periods)?,
+        };
+        let rows = collected(marts::conformed(frame, calendar_periods.clone(), table, shape))?;
+        built.push(Table { contract: contract::of(table), rows });
+    }
+    Ok(built)
+}
+
+fn notices(pipeline: &Pipeline, catalogue: &Catalogue, inputs: &Inputs) -> Vec<String> {
+    let mut notices = Vec::new();
+    let nulled = |need: &str| -> Vec<&str> {
+        catalogue.published().filter(|m| m.needs.iter().any(|n| n == need)).map(|m| m.id.as_str()).collect()
+    };
+    let mut missing = |need: &str, is_there: bool, what: &str| {
+        let metrics = nulled(need);
+        if !is_there && !metrics.is_empty() {
+            notices.push(format!("no {what} is mapped; null are {}", metrics.join(", ")));
+        }
+    };
+    missing("invoice_lines", inputs.invoice_lines.is_some(), "invoice_lines");
+    missing("usage", inputs.usage_daily.is_some(), "usage_events or usage_sessions");
+    if !inputs.is_historised && !pipeline.dimensions.is_empty() {
+        let names: Vec<&str> = pipeline.dimensions.iter().map(|dimension| dimension.name.as_str()).collect();
+        let names = names.join(", ");
+        notices.push(format!("accounts has no valid_from and valid_to: its current values hold for all periods ({names})"));
+    }
+    notices
+}

@@ -1,0 +1,273 @@
+//! Reads and checks the input tables. A violation of any contract stops the run; all of them are reported together.
+
+use super::{Progress, collected};
+use crate::columns::{ACCOUNT_ID, PERIOD};
+use crate::config::{Calendar, Pipeline};
+use crate::contract::{self, Contract, FILE, INPUT_TABLES, ROW, raw_column};
+use crate::facts::merges::{AccountMap, Merge, MergeCycle};
+use crate::facts::{Inputs, usage};
+use crate::sources::{self, Scan, SourceError};
+use crate::staging::{self, Staged, StagingError};
+use polars::prelude::*;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Offending rows shown per rule.
+const EXAMPLES: usize = 5;
+
+/// Why the inputs cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    #[error("source {table}")]
+    Source { table: &'static str, source: SourceError },
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    #[error("{table} cannot be read")]
+    Read { table: &'static str, source: PolarsError },
+    #[error("{}", report(found))]
+    Violations { found: Vec<Violation> },
+    #[error(transparent)]
+    Merges(#[from] MergeCycle),
+}
+
+/// Rows of one table that break one rule.
+#[derive(Debug, Clone)]
+pub struct Violation {
+    pub table: String,
+    pub column: String,
+    pub rule: String,
+    pub rows: u64,
+    pub examples: Vec<Example>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Example {
+    pub file: String,
+    pub row: i64,
+    pub value: Option<String>,
+}
+
+/// What was read, for the run's summary.
+#[derive(Debug, Clone, Serialize)]
+pub struct InputSummary {
+    pub table: String,
+    pub files: usize,
+    pub bytes: u64,
+    /// Rows that the run used; of usage, rows of `usage_daily`.
+    pub rows: usize,
+}
+
+/// The inputs as the model takes them.
+pub struct Loaded {
+    pub inputs: Inputs,
+    pub summaries: Vec<InputSummary>,
+    /// Account columns that dimensions and rules may name.
+    pub account_columns: Vec<String>,
+}
+
+/// Opens every mapped source: headers only.
+pub fn opened(pipeline: &Pipeline) -> Result<BTreeMap<&'static str, (Scan, Staged)>, InputError> {
+    let mut all = BTreeMap::new();
+    for (table, source) in &pipeline.sources {
+        let scan = sources::scan(source).map_err(|source| InputError::Source { table, source })?;
+        let staged = staging::staged(contract::of(table), source, &scan, &pipeline.calendar)?;
+        all.insert(*table, (scan, staged));
+    }
+    Ok(all)
+}
+
+/// The columns of `accounts` beside its keys: the contract's and the source's further ones.
+pub fn account_columns(staged: &Staged) -> Vec<String> {
+    let own = contract::of("accounts").columns.iter().map(|column| column.name.clone());
+    own.chain(staged.extra.iter().cloned()).filter(|name| name != "valid_from" && name != "valid_to").collect()
+}
+
+/// Reads and checks every mapped table.
+pub fn loaded(pipeline: &Pipeline, progress: &dyn Progress) -> Result<Loaded, InputError> {
+    let opened = opened(pipeline)?;
+    let mut frames: BTreeMap<&str, DataFrame> = BTreeMap::new();
+    let mut usage_daily = None;
+    let mut summaries = Vec::new();
+    let mut found = Vec::new();
+    for table in INPUT_TABLES {
+        let Some((scan, staged)) = opened.get(table) else { continue };
+        progress.stage(&format!("reading {table}"));
+        let contract = contract::of(table);
+        let read_error = |source| InputError::Read { table, source };
+        let rows = if table.starts_with("usage_") {
+            let (daily, broken) = usage_table(contract, staged, &frames, pipeline).map_err(read_error)?;
+            found.extend(broken);
+            let rows = daily.height();
+            usage_daily = Some(daily);
+            rows
+        } else {
+            let (frame, broken) = small_table(contract, staged, &frames, pipeline).map_err(read_error)?;
+            found.extend(broken);
+            let rows = frame.height();
+            frames.insert(table, frame);
+            rows
+        };
+        let size = |path| std::path::Path::metadata(path).map_or(0, |data| data.len());
+        summaries.push(InputSummary {
+            table: table.to_owned(),
+            files: scan.files.len(),
+            bytes: scan.files.iter().map(|path| size(path)).sum(),
+            rows,
+        });
+    }
+    if !found.is_empty() {
+        return Err(InputError::Violations { found });
+    }
+    let merges = match frames.get("account_merges") {
+        Some(frame) => {
+            merges(frame, &pipeline.calendar).map_err(|source| InputError::Read { table: "account_merges", source })?
+        }
+        None => Vec::new(),
+    };
+    let account_staged = &opened["accounts"].1;
+    let is_historised = ["valid_from", "valid_to"].iter().any(|name| account_staged.mapped.iter().any(|m| m == name));
+    let frame = |table: &str| frames.get(table).map(|frame| frame.clone().lazy());
+    let inputs = Inputs {
+        accounts: frame("accounts").unwrap_or_default(),
+        subscriptions: frame("subscriptions").unwrap_or_default(),
+        plans: frame("plans"),
+        invoice_lines: frame("invoice_lines"),
+        fx_rates: frame("fx_rates"),
+        usage_daily: usage_daily.map(IntoLazy::lazy),
+        account_map: AccountMap::new(merges)?,
+        is_historised,
+    };
+    Ok(Loaded { inputs, summaries, account_columns: account_columns(account_staged) })
+}
+
+type Checked = (DataFrame, Vec<Violation>);
+
+/// A table that fits memory: read once, checked, provenance dropped, missing columns added as nulls.
+fn small_table(
+    contract: &Contract,
+    staged: &Staged,
+    known: &BTreeMap<&str, DataFrame>,
+    pipeline: &Pipeline,
+) -> PolarsResult<Checked> {
+    let read = collected(staged.frame.clone())?.lazy();
+    let referenced = references(known)?;
+    let violations = contract.violations(read.clone(), &staged.mapped, &referenced)?;
+    let found = summarised(contract, violations)?;
+    let provenance = staged.mapped.iter().map(|name| raw_column(name)).chain([FILE.to_owned(), ROW.to_owned()]);
+    let missing = contract.columns.iter().filter(|column| !staged.mapped.contains(&column.name));
+    let nulls: Vec<Expr> = missing
+        .map(|column| lit(NULL).cast(column.dtype(&pipeline.currency)).alias(&column.name))
+        .collect();
+    let frame = read.drop(by_name(provenance.collect::<Vec<_>>(), true, false)).with_columns(nulls);
+    Ok((collected(frame)?, found))
+}
+
+/// Usage is rolled up while it is read; only the rollup is kept.
+fn usage_table(
+    contract: &Contract,
+    staged: &Staged,
+    known: &BTreeMap<&str, DataFrame>,
+    pipeline: &Pipeline,
+) -> PolarsResult<Checked> {
+    let mut found = summarised(contract, contract.violations(staged.frame.clone(), &staged.mapped, &[])?)?;
+    let daily = match contract.table.as_str() {
+        "usage_events" => {
+            usage::daily_from_events(staged.frame.clone(), &staged.mapped, &pipeline.calendar, &pipeline.policy)
+        }
+        _ => usage::daily_from_sessions(staged.frame.clone(), &pipeline.calendar),
+    };
+    let daily = collected(daily)?;
+    if let Some((_, accounts)) = references(known)?.into_iter().find(|(table, _)| *table == "accounts") {
+        let used = daily.clone().lazy().select([col(ACCOUNT_ID).alias("id")]).unique(None, UniqueKeepStrategy::Any);
+        let unknown = collected(used.filter(col("id").is_not_null()).anti_join(accounts, col("id"), col("id")))?;
+        if unknown.height() > 0 {
+            let rows = Contract::unknown_references(staged.frame.clone(), ACCOUNT_ID, unknown.lazy(), "accounts");
+            found.extend(summarised(contract, rows)?);
+        }
+    }
+    Ok((daily, found))
+}
+
+/// Ids that later tables may refer to. An account that was merged away may be gone from the CRM.
+fn references(known: &BTreeMap<&str, DataFrame>) -> PolarsResult<Vec<(&'static str, LazyFrame)>> {
+    let ids = |table: &str, column: &str| {
+        known.get(table).map(|frame| frame.clone().lazy().select([col(column).alias("id")]))
+    };
+    let mut all = Vec::new();
+    let accounts = [ids("accounts", ACCOUNT_ID), ids("account_merges", "old_account_id")];
+    let accounts: Vec<LazyFrame> = accounts.into_iter().flatten().collect();
+    if !accounts.is_empty() {
+        all.push(("accounts", concat(accounts, UnionArgs::default())?));
+    }
+    all.extend(ids("plans", "plan_id").map(|plans| ("plans", plans)));
+    Ok(all)
+}
+
+/// Counts violations by rule and keeps the first rows of each.
+fn summarised(contract: &Contract, violations: LazyFrame) -> PolarsResult<Vec<Violation>> {
+    let first = |name: &str| col(name).head(Some(EXAMPLES));
+    let grouped = violations
+        .group_by([col("rule"), col("column")])
+        .agg([len().cast(DataType::UInt64).alias("rows"), first("file"), first("row"), first("value")])
+        .sort(["column", "rule"], SortMultipleOptions::default());
+    let frame = collected(grouped)?;
+    let mut found = Vec::new();
+    for index in 0..frame.height() {
+        let text = |name: &str| frame.column(name).and_then(|c| Ok(c.str()?.get(index).unwrap_or("").to_owned()));
+        let list = |name: &str| frame.column(name).and_then(|c| Ok(c.list()?.get_as_series(index).unwrap_or_default()));
+        let (files, rows, values) = (list("file")?, list("row")?, list("value")?);
+        let example = |at: usize| -> PolarsResult<Example> {
+            Ok(Example {
+                file: files.str()?.get(at).unwrap_or("").to_owned(),
+                row: rows.i64()?.get(at).unwrap_or(0),
+                value: values.str()?.get(at).map(str::to_owned),
+            })
+        };
+        found.push(Violation {
+            table: contract.table.clone(),
+            column: text("column")?,
+            rule: text("rule")?,
+            rows: frame.column("rows")?.u64()?.get(index).unwrap_or(0),
+            examples: (0..files.len()).map(example).collect::<PolarsResult<_>>()?,
+        });
+    }
+    Ok(found)
+}
+
+fn merges(frame: &DataFrame, calendar: &Calendar) -> PolarsResult<Vec<Merge>> {
+    let index = calendar.index_of_instant(col("merged_at")).alias(PERIOD);
+    let frame = collected(frame.clone().lazy().with_column(index))?;
+    let (old, new) = (frame.column("old_account_id")?.str()?, frame.column(ACCOUNT_ID)?.str()?);
+    let periods = frame.column(PERIOD)?.i32()?;
+    let rows = old.iter().zip(new.iter()).zip(periods.iter());
+    let complete = rows.filter_map(|((old, new), period)| {
+        Some(Merge { old_account_id: old?.to_owned(), account_id: new?.to_owned(), period: period? })
+    });
+    Ok(complete.collect())
+}
+
+/// Violations as text: table, rule and count, then rows with file, row and value.
+fn report(found: &[Violation]) -> String {
+    let total: u64 = found.iter().map(|violation| violation.rows).sum();
+    let mut text = format!("{total} rows of the inputs break their contracts");
+    for violation in found {
+        let Violation { table, column, rule, rows, examples } = violation;
+        text.push_str(&format!("\n  {table}.{column} {rule} ({rows} {})", if *rows == 1 { "row" } else { "rows" }));
+        for Example { file, row, value } in examples {
+            let value = value.as_deref().map_or("no value".to_owned(), |value| format!("`{}`", shortened(value)));
+            text.push_str(&format!("\n    {file} row {row}: {value}"));
+        }
+        if (examples.len() as u64) < *rows {
+            text.push_str("\n    …");
+        }
+    }
+    text
+}
+
+fn shortened(value: &str) -> String {
+    const MOST: usize = 60;
+    match value.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", &value[..at]),
+        None => value.to_owned(),
+    }
+}

@@ -1,0 +1,5 @@
+//! Segments: what the numbers say about single accounts.
+
+pub mod dimension;
+pub mod rfm;
+pub mod touch;

@@ -1,0 +1,37 @@
+//! Dimensions: the text by which accounts are grouped, as of each period's end.
+
+use crate::columns::*;
+use crate::config::Dimension;
+use crate::sql::{self, SqlExpr};
+use polars::prelude::*;
+
+/// The column that holds a dimension's member beside an account's own columns, which may bear the same name.
+pub fn member_column(dimension: &str) -> String {
+    format!("dim:{dimension}")
+}
+
+/// Whether a dimension reads a score, and so can only be told after the scores.
+pub fn reads_scores(dimension: &Dimension) -> bool {
+    let names = match sql::parse(&dimension.sql) {
+        Ok(expression) => expression.columns().to_vec(),
+        Err(_) => Vec::new(),
+    };
+    names.iter().any(|name| name == RFM_SEGMENT || name == TOUCH_MODEL)
+}
+
+/// Adds the members of `dimensions` to account × period rows.
+pub fn with_members<'a>(
+    accounts: LazyFrame,
+    dimensions: impl Iterator<Item = &'a Dimension>,
+) -> PolarsResult<LazyFrame> {
+    let mut members = Vec::new();
+    for dimension in dimensions {
+        let value = expression(&dimension.sql, &dimension.name)?.to_polars()?.cast(DataType::String);
+        members.push(value.fill_null(lit(UNKNOWN)).alias(member_column(&dimension.name)));
+    }
+    Ok(accounts.with_columns(members))
+}
+
+fn expression(text: &str, name: &str) -> PolarsResult<SqlExpr> {
+    sql::parse(text).map_err(|error| polars_err!(ComputeError: "dimension {name}: {error}"))
+}

@@ -1,0 +1,174 @@
+"""Compares the published tables with the oracle's, row by row and value by value.
+
+    python compare.py --expected DIR --actual ROOT [--tables kpi_values,mrr_movements] [--start 2024-04] [--end 2026-04] [--show 10]
+
+expected: <DIR>/<table>.parquet (oracle.py); actual: <ROOT>/<table>/period=*/part-0.parquet. Both sides are joined by FULL OUTER JOIN on the
+table's keys. Decimals, integers, dates, booleans and text must be equal exactly, Float64 within a relative 1e-12; null equals only null. A
+column of another kind (a decimal published as a float) is a difference, and so is a column or metric of the oracle's that is not
+published; what only the other side has is listed. Exit code 1 on any difference.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import duckdb
+
+KEYS = {
+    "account_period": ["period_start", "account_id"],
+    "kpi_values": ["period_start", "dimension", "member", "metric"],
+    "kpi_summary": ["period_start"],
+    "mrr_movements": ["period_start", "dimension", "member", "product", "movement", "cause"],
+    "cohort_retention": ["period_start", "cohort_start", "age"],
+    "rfm_scores": ["period_start", "account_id"],
+    "rfm_boundaries": ["period_start", "axis", "score"],
+    "touch_segments": ["period_start", "account_id"],
+}
+TOLERANCE = 1e-12
+
+
+def kind(sql_type):
+    if sql_type in ("DOUBLE", "FLOAT", "REAL"):
+        return "float"
+    if sql_type.startswith("DECIMAL"):
+        return "decimal"
+    if "INT" in sql_type:
+        return "integer"
+    return sql_type.lower()
+
+
+def schema(con, relation):
+    return {row[0]: row[1] for row in con.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
+
+
+def text(value):
+    return "null" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
+def compare(con, table, expected, actual, args):
+    """Prints the table's line and its differences; returns how many there are."""
+    keys = KEYS[table]
+    differences, notes = [], []
+    files = sorted(actual.glob(f"{table}/period=*/part-0.parquet"))
+    if not files:
+        print(f"{table}: MISSING: no {actual / table}/period=*/part-0.parquet")
+        return 1
+    bounds = "true"
+    if args.start:
+        bounds += f" AND period_start >= DATE '{args.start}-01'"
+    if args.end:
+        bounds += f" AND period_start < DATE '{args.end}-01'"
+    con.execute(f"CREATE OR REPLACE TEMP TABLE e AS SELECT * FROM read_parquet('{expected / (table + '.parquet')}') WHERE {bounds}")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE a AS SELECT * FROM read_parquet({[str(f) for f in files]}, hive_partitioning = false) WHERE {bounds}")
+    ours, theirs = schema(con, "a"), schema(con, "e")
+    count = 0
+
+    for column in theirs:
+        if column not in ours:
+            count += 1
+            differences.append(f"column {column} is not published")
+        elif kind(ours[column]) != kind(theirs[column]):
+            count += 1
+            differences.append(f"column {column} is {ours[column]}, expected {theirs[column]}")
+    # every partition has the columns and types of the first (a reader of many files would cast silently)
+    for path in files:
+        here = schema(con, f"read_parquet('{path}', hive_partitioning = false)")
+        if here != ours:
+            count += 1
+            odd = [f"{c} is {here.get(c)}, not {ours.get(c)}" for c in {**ours, **here} if here.get(c) != ours.get(c)]
+            differences.append(f"schema of {path.parent.name} differs from the first partition's: {', '.join(odd) or 'order of columns'}")
+    if surplus := [c for c in ours if c not in theirs]:
+        notes.append(f"only published: {', '.join(surplus)}")
+    if missing := [k for k in keys if k not in ours]:
+        print(f"{table}: key columns are not published: {', '.join(missing)}")
+        return count
+
+    if table == "kpi_values":
+        for name, left, right in (("not published", "e", "a"), ("only published", "a", "e")):
+            metrics = [r[0] for r in con.execute(f"SELECT DISTINCT metric FROM {left} WHERE metric NOT IN (SELECT metric FROM {right}) ORDER BY 1").fetchall()]
+            if metrics:
+                notes.append(f"metrics {name}: {', '.join(metrics)}")
+                if left == "e":
+                    count += len(metrics)
+                    differences.append(f"metrics not published: {', '.join(metrics)}")
+        con.execute("CREATE OR REPLACE TEMP TABLE common AS SELECT DISTINCT metric FROM e INTERSECT SELECT DISTINCT metric FROM a")
+        for side in "ea":
+            con.execute(f"DELETE FROM {side} WHERE metric NOT IN (FROM common)")
+
+    for side, name in (("e", "the oracle's"), ("a", "the published")):
+        rows = con.execute(f"SELECT {', '.join(f'{k}::VARCHAR' for k in keys)}, count(*) FROM {side} GROUP BY ALL HAVING count(*) > 1").fetchall()
+        count += len(rows)
+        differences += [f"{name} key occurs {row[-1]} times: {' | '.join(map(text, row[:-1]))}" for row in rows[: args.show]]
+
+    on = " AND ".join(f"e.{k}::VARCHAR IS NOT DISTINCT FROM a.{k}::VARCHAR" for k in keys)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE j AS SELECT e AS e, a AS a FROM (SELECT *, true AS is_row FROM e) e FULL OUTER JOIN (SELECT *, true AS is_row FROM a) a ON {on}")
+    shown = ", ".join(f"coalesce(j.e.{k}::VARCHAR, j.a.{k}::VARCHAR)" for k in keys)
+    for name, here, other in (("missing row", "e", "a"), ("surplus row", "a", "e")):
+        where = f"j.{here}.is_row AND j.{other}.is_row IS NULL"
+        n = con.execute(f"SELECT count(*) FROM j WHERE {where}").fetchone()[0]
+        count += n
+        if n:
+            notes.append(f"{n} {name}s")
+            rows = con.execute(f"SELECT {shown} FROM j WHERE {where} ORDER BY ALL LIMIT {args.show}").fetchall()
+            differences += [f"{name}: {' | '.join(map(text, row))}" for row in rows]
+
+    equal, floats, bits = 0, 0, 0
+    both = "j.e.is_row AND j.a.is_row"
+    for column in theirs:
+        if column in keys or column not in ours or kind(ours[column]) != kind(theirs[column]):
+            continue
+        e, a = f'j.e."{column}"', f'j.a."{column}"'
+        same = f"{e} IS NOT DISTINCT FROM {a}"
+        if kind(theirs[column]) == "float":
+            same = f"({same} OR coalesce(abs({e} - {a}) <= {TOLERANCE} * greatest(abs({e}), abs({a})), false))"
+            # the shortest text of a Float64 tells every bit pattern apart but those of NaN
+            n, m = con.execute(f"SELECT count(*), count(*) FILTER ({e}::VARCHAR IS NOT DISTINCT FROM {a}::VARCHAR) FROM j WHERE {both} AND ({e} IS NOT NULL OR {a} IS NOT NULL)").fetchone()
+            floats, bits = floats + n, bits + m
+        good, bad = con.execute(f"SELECT count(*) FILTER ({same}), count(*) FILTER (NOT {same}) FROM j WHERE {both}").fetchone()
+        equal += good
+        count += bad
+        if bad:
+            notes.append(f"{column}: {bad} differ")
+            rows = con.execute(f"SELECT {shown}, {e}, {a} FROM j WHERE {both} AND NOT {same} ORDER BY ALL LIMIT {args.show}").fetchall()
+            differences += [f"{column}: expected {text(row[-2])}, published {text(row[-1])} at {' | '.join(map(text, row[:-2]))}" for row in rows]
+
+    rows = con.execute("SELECT count(*) FROM a").fetchone()[0]
+    line = f"{table}: {rows} rows, {equal} values equal"
+    if floats:
+        line += f" (floats that are not null: {bits} of {floats} to the bit)"
+    print(line + (f", {count} DIFFERENCES" if count else ""))
+    for note in notes:
+        print(f"    {note}")
+    for difference in differences[: args.show]:
+        print(f"  - {difference}")
+    if len(differences) > args.show:
+        # one example of every kind of difference beyond the first ones
+        seen = {d.split(":")[0] for d in differences[: args.show]}
+        for difference in differences[args.show :]:
+            if (head := difference.split(":")[0]) not in seen:
+                seen.add(head)
+                print(f"  - {difference}")
+    return count
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--expected", type=Path, required=True)
+    parser.add_argument("--actual", type=Path, required=True)
+    parser.add_argument("--tables", help="comma-separated; all by default")
+    parser.add_argument("--start", help="compare from this month on, YYYY-MM")
+    parser.add_argument("--end", help="compare up to this month, exclusive")
+    parser.add_argument("--show", type=int, default=10, help="differences shown per table")
+    args = parser.parse_args()
+    tables = args.tables.split(",") if args.tables else list(KEYS)
+    con = duckdb.connect()
+    con.execute("SET threads = 2")
+    total = 0
+    for table in tables:
+        total += compare(con, table, args.expected, args.actual, args)
+    print("all equal" if total == 0 else f"{total} differences")
+    sys.exit(1 if total else 0)
+
+
+if __name__ == "__main__":
+    main()
