@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 pub use validate::{ACCOUNT_PERIOD_COLUMNS, TABLES};
 
 pub use raw::{
-    AmountBasis, ChurnAt, Compression, DiscountPolicy, Direction, Format, FrequencyBasis, Grain, MauWindow, MonetaryBasis,
-    RecencyBasis, RfmMethod, TouchModelName, Unit, Weekday,
+    AmountBasis, ChurnAt, Compression, Direction, DiscountPolicy, Format, FrequencyBasis, Grain,
+    MauWindow, MonetaryBasis, RecencyBasis, RfmMethod, TouchModelName, Unit, Weekday,
 };
 
 /// A pipeline that passed every check that needs no data.
@@ -55,6 +55,8 @@ pub struct Calendar {
     pub fiscal_year_start: u8,
     /// First day of the first period; on a period's boundary.
     pub begin: chrono::NaiveDate,
+    /// Day after the last period, where the data has come to an end.
+    pub end: Option<chrono::NaiveDate>,
     pub ready_after: chrono::Duration,
     pub lookback: u32,
 }
@@ -78,7 +80,10 @@ pub enum Input {
     /// File or glob.
     Files { pattern: String, format: Format },
     /// Rows written in the pipeline: column names, then each row's values as text.
-    Rows { columns: Vec<String>, rows: Vec<Vec<Option<String>>> },
+    Rows {
+        columns: Vec<String>,
+        rows: Vec<Vec<Option<String>>>,
+    },
 }
 
 #[derive(Debug, Clone)]

@@ -137,11 +137,13 @@ impl Calendar {
         period.end_at + self.ready_after <= as_of
     }
 
-    /// The last complete period at `as_of`, if it is not before `begin`.
+    /// The last complete period at `as_of`, if it is not before `begin`; never one at or after `end`.
     pub fn last_complete(&self, as_of: DateTime<Utc>) -> Option<i32> {
         let today = as_of.with_timezone(&self.time_zone).date_naive();
         let first = self.index_of(self.begin);
-        (first..=self.index_of(today)).rev().find(|index| self.is_complete(&self.period(*index), as_of))
+        let last = self.end.map_or(i32::MAX, |end| self.index_of(end) - 1);
+        let is_complete = |index: &i32| self.is_complete(&self.period(*index), as_of);
+        (first..=self.index_of(today).min(last)).rev().find(is_complete)
     }
 
     /// Mean number of months in a period: 1 for months, 3 for quarters, 12/52 for weeks.

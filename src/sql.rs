@@ -6,6 +6,7 @@
 mod budget;
 mod functions;
 mod guard;
+mod literals;
 pub mod nearest;
 
 use sqlparser::ast::SelectItem;
@@ -61,11 +62,17 @@ impl SqlExpr {
 
     /// The columns it reads that are not among the known ones, each with up to three that may have been meant.
     pub fn check_columns(&self, known: &[&str]) -> Vec<UnknownColumn> {
-        let unknown = self.columns.iter().filter(|name| !known.contains(&name.as_str()));
+        let unknown = self
+            .columns
+            .iter()
+            .filter(|name| !known.contains(&name.as_str()));
         unknown
             .map(|name| {
                 let nearest = nearest::nearest(name, known.iter().copied(), 3);
-                UnknownColumn { name: name.clone(), nearest: nearest.into_iter().map(String::from).collect() }
+                UnknownColumn {
+                    name: name.clone(),
+                    nearest: nearest.into_iter().map(String::from).collect(),
+                }
             })
             .collect()
     }
@@ -102,11 +109,22 @@ pub enum SqlError {
     #[error("{what} not allowed: {why}")]
     NotAllowed { what: String, why: &'static str },
     #[error("unknown function `{name}`")]
-    UnknownFunction { name: String, nearest: Vec<&'static str> },
+    UnknownFunction {
+        name: String,
+        nearest: Vec<&'static str>,
+    },
     #[error("`{name}` takes {expected}, found {found}")]
-    WrongArguments { name: String, expected: String, found: usize },
+    WrongArguments {
+        name: String,
+        expected: String,
+        found: usize,
+    },
     #[error("{what} must be {expected}, found `{found}`")]
-    BadLiteral { what: &'static str, expected: &'static str, found: String },
+    BadLiteral {
+        what: &'static str,
+        expected: &'static str,
+        found: String,
+    },
     #[error("`{inner}` stands inside of another aggregate")]
     NestedAggregate { inner: String },
 }
@@ -131,30 +149,53 @@ impl SqlError {
 pub fn parse(text: &str) -> Result<SqlExpr, SqlError> {
     check_bounds(text)?;
     // The same dialect and options as polars, so that it reads what was checked.
-    let mut parser =
-        Parser::new(&GenericDialect).with_options(options()).try_with_sql(text).map_err(parser_error)?;
+    let mut parser = Parser::new(&GenericDialect)
+        .with_options(options())
+        .try_with_sql(text)
+        .map_err(parser_error)?;
     let item = parser.parse_select_item().map_err(parser_error)?;
     match parser.peek_token().token {
         Token::EOF => {}
-        token => return Err(SqlError::Trailing { found: token.to_string() }),
+        token => {
+            return Err(SqlError::Trailing {
+                found: token.to_string(),
+            });
+        }
     }
     let expr = match item {
         SelectItem::UnnamedExpr(expr) => expr,
-        SelectItem::ExprWithAlias { alias, .. } => return Err(SqlError::Trailing { found: alias.to_string() }),
-        SelectItem::ExprWithAliases { .. } => return Err(SqlError::Trailing { found: "AS".into() }),
-        SelectItem::QualifiedWildcard(..) | SelectItem::Wildcard(_) => return Err(guard::wildcard()),
+        SelectItem::ExprWithAlias { alias, .. } => {
+            return Err(SqlError::Trailing {
+                found: alias.to_string(),
+            });
+        }
+        SelectItem::ExprWithAliases { .. } => {
+            return Err(SqlError::Trailing { found: "AS".into() });
+        }
+        SelectItem::QualifiedWildcard(..) | SelectItem::Wildcard(_) => {
+            return Err(guard::wildcard());
+        }
     };
     let found = guard::check(&expr)?;
-    Ok(SqlExpr { text: text.to_string(), columns: found.columns, has_aggregate: found.has_aggregate })
+    Ok(SqlExpr {
+        text: text.to_string(),
+        columns: found.columns,
+        has_aggregate: found.has_aggregate,
+    })
 }
 
 fn options() -> ParserOptions {
-    ParserOptions { trailing_commas: true, ..ParserOptions::default() }
+    ParserOptions {
+        trailing_commas: true,
+        ..ParserOptions::default()
+    }
 }
 
 /// Whether a text calls a function that expressions may call: it is meant as SQL then, and not as a column's name.
 pub fn calls_known_function(text: &str) -> bool {
-    let before_parens = text.match_indices('(').map(|(position, _)| &text[..position]);
+    let before_parens = text
+        .match_indices('(')
+        .map(|(position, _)| &text[..position]);
     before_parens.into_iter().any(|before| {
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let name = before.rsplit(|c| !is_word(c)).next().unwrap_or_default();
@@ -169,13 +210,20 @@ fn check_bounds(text: &str) -> Result<(), SqlError> {
     }
     let all = Tokenizer::new(&GenericDialect, text)
         .tokenize()
-        .map_err(|error| SqlError::Syntax { message: error.to_string() })?;
-    let tokens: Vec<&Token> = all.iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect();
+        .map_err(|error| SqlError::Syntax {
+            message: error.to_string(),
+        })?;
+    let tokens: Vec<&Token> = all
+        .iter()
+        .filter(|token| !matches!(token, Token::Whitespace(_)))
+        .collect();
     if tokens.is_empty() {
         return Err(SqlError::Empty);
     }
     if tokens.len() > MAX_TOKENS {
-        return Err(SqlError::TooManyTokens { tokens: tokens.len() });
+        return Err(SqlError::TooManyTokens {
+            tokens: tokens.len(),
+        });
     }
     // Refused here and not only by the guard: parsing queries takes far more time than parsing expressions.
     if holds_query(&tokens) {
@@ -191,9 +239,17 @@ fn check_bounds(text: &str) -> Result<(), SqlError> {
 fn holds_query(tokens: &[&Token]) -> bool {
     use Keyword::*;
     let is_always = |word| matches!(word, SELECT | WITH);
-    let is_first = |word| matches!(word, FROM | VALUES | TABLE | INSERT | UPDATE | DELETE | MERGE);
+    let is_first = |word| {
+        matches!(
+            word,
+            FROM | VALUES | TABLE | INSERT | UPDATE | DELETE | MERGE
+        )
+    };
     let is_anywhere = tokens.iter().any(|token| is_always(keyword(token)));
-    is_anywhere || tokens.windows(2).any(|pair| *pair[0] == Token::LParen && is_first(keyword(pair[1])))
+    is_anywhere
+        || tokens
+            .windows(2)
+            .any(|pair| *pair[0] == Token::LParen && is_first(keyword(pair[1])))
 }
 
 fn keyword(token: &Token) -> Keyword {
@@ -210,11 +266,15 @@ fn depth(tokens: &[&Token]) -> usize {
         let word = keyword(token);
         match (token, word) {
             (Token::LParen | Token::LBracket | Token::LBrace, _) | (_, Keyword::CASE) => open += 1,
-            (Token::RParen | Token::RBracket | Token::RBrace, _) | (_, Keyword::END) => open = open.saturating_sub(1),
+            (Token::RParen | Token::RBracket | Token::RBrace, _) | (_, Keyword::END) => {
+                open = open.saturating_sub(1)
+            }
             _ => {}
         }
-        let is_prefix = matches!(token, Token::Minus | Token::Plus | Token::Tilde | Token::ExclamationMark)
-            || matches!(word, Keyword::NOT | Keyword::INTERVAL | Keyword::PRIOR);
+        let is_prefix = matches!(
+            token,
+            Token::Minus | Token::Plus | Token::Tilde | Token::ExclamationMark
+        ) || matches!(word, Keyword::NOT | Keyword::INTERVAL | Keyword::PRIOR);
         prefixes = if is_prefix { prefixes + 1 } else { 0 };
         deepest = deepest.max(open + prefixes);
     }
@@ -224,16 +284,18 @@ fn depth(tokens: &[&Token]) -> usize {
 fn parser_error(error: ParserError) -> SqlError {
     match error {
         ParserError::RecursionLimitExceeded => SqlError::TooDeep,
-        ParserError::TokenizerError(message) | ParserError::ParserError(message) => SqlError::Syntax {
-            message: message
-                .replace("Expected: ", "expected ")
-                .replace(", found: EOF", ", found its end")
-                .replace(", found: ", ", found ")
-                // Most expressions have one line.
-                .replace(" at Line: 1, Column: ", " at column ")
-                .replace(" at Line: ", " at line ")
-                .replace(", Column: ", ", column "),
-        },
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => {
+            SqlError::Syntax {
+                message: message
+                    .replace("Expected: ", "expected ")
+                    .replace(", found: EOF", ", found its end")
+                    .replace(", found: ", ", found ")
+                    // Most expressions have one line.
+                    .replace(" at Line: 1, Column: ", " at column ")
+                    .replace(" at Line: ", " at line ")
+                    .replace(", Column: ", ", column "),
+            }
+        }
     }
 }
 

@@ -25,36 +25,47 @@ const NO_DIGITS: &[&str] = &[
 ];
 
 /// Thousandths.
-const THREE_DIGITS: &[&str] = &[
-    "BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND",
-];
+const THREE_DIGITS: &[&str] = &["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"];
 
 /// Ten-thousandths.
-const FOUR_DIGITS: &[&str] = &[
-    "CLF", "UYW",
-];
+const FOUR_DIGITS: &[&str] = &["CLF", "UYW"];
 
 /// Replaced in the 2020s, two digits each; old subscriptions and invoices may still carry them.
-const WITHDRAWN: &[&str] = &[
-    "ANG", "BGN", "CUC", "HRK", "SLL", "VEF", "ZWL",
-];
+const WITHDRAWN: &[&str] = &["ANG", "BGN", "CUC", "HRK", "SLL", "VEF", "ZWL"];
 
 /// What people write in place of a code.
-const NICKNAMES: &[(&str, &str)] =
-    &[("YEN", "JPY"), ("RMB", "CNY"), ("NTD", "TWD"), ("EURO", "EUR"), ("STG", "GBP"), ("US$", "USD")];
+const NICKNAMES: &[(&str, &str)] = &[
+    ("YEN", "JPY"),
+    ("RMB", "CNY"),
+    ("NTD", "TWD"),
+    ("EURO", "EUR"),
+    ("STG", "GBP"),
+    ("US$", "USD"),
+];
 
-const TABLE: &[(&[&str], u32)] =
-    &[(TWO_DIGITS, 2), (NO_DIGITS, 0), (THREE_DIGITS, 3), (FOUR_DIGITS, 4), (WITHDRAWN, 2)];
+const TABLE: &[(&[&str], u32)] = &[
+    (TWO_DIGITS, 2),
+    (NO_DIGITS, 0),
+    (THREE_DIGITS, 3),
+    (FOUR_DIGITS, 4),
+    (WITHDRAWN, 2),
+];
 
 /// The currency of an ISO 4217 code; `None` if there is none such.
 pub fn currency(code: &str) -> Option<Currency> {
     let (_, minor_digits) = TABLE.iter().find(|(codes, _)| codes.contains(&code))?;
-    Some(Currency { code: code.to_string(), minor_digits: *minor_digits })
+    Some(Currency {
+        code: code.to_string(),
+        minor_digits: *minor_digits,
+    })
 }
 
 /// The codes whose minor unit has so many decimals.
 pub fn with_minor_digits(digits: u32) -> impl Iterator<Item = &'static str> {
-    TABLE.iter().filter(move |(_, of_these)| *of_these == digits).flat_map(|(codes, _)| codes.iter().copied())
+    TABLE
+        .iter()
+        .filter(move |(_, of_these)| *of_these == digits)
+        .flat_map(|(codes, _)| codes.iter().copied())
 }
 
 /// Codes that someone may have meant by `word`.
@@ -65,7 +76,11 @@ pub fn nearest_currencies(word: &str) -> Vec<&'static str> {
     }
     let codes = TABLE.iter().flat_map(|(codes, _)| codes.iter().copied());
     let exact: Vec<&str> = codes.clone().filter(|code| *code == upper).collect();
-    if exact.is_empty() { nearest(&upper, codes, 3) } else { exact }
+    if exact.is_empty() {
+        nearest(&upper, codes, 3)
+    } else {
+        exact
+    }
 }
 
 #[cfg(test)]
@@ -74,8 +89,20 @@ mod tests {
 
     #[test]
     fn digits_follow_the_standard() {
-        for (code, digits) in [("JPY", 0), ("KRW", 0), ("USD", 2), ("TWD", 2), ("KWD", 3), ("CLF", 4), ("BGN", 2)] {
-            assert_eq!(currency(code).map(|currency| currency.minor_digits), Some(digits), "{code}");
+        for (code, digits) in [
+            ("JPY", 0),
+            ("KRW", 0),
+            ("USD", 2),
+            ("TWD", 2),
+            ("KWD", 3),
+            ("CLF", 4),
+            ("BGN", 2),
+        ] {
+            assert_eq!(
+                currency(code).map(|currency| currency.minor_digits),
+                Some(digits),
+                "{code}"
+            );
         }
         assert_eq!(currency("jpy"), None);
         assert_eq!(currency("XXX"), None);
@@ -83,7 +110,10 @@ mod tests {
 
     #[test]
     fn the_table_is_in_order_and_has_every_code_once() {
-        let mut all: Vec<&str> = TABLE.iter().flat_map(|(codes, _)| codes.iter().copied()).collect();
+        let mut all: Vec<&str> = TABLE
+            .iter()
+            .flat_map(|(codes, _)| codes.iter().copied())
+            .collect();
         assert!(TABLE.iter().all(|(codes, _)| codes.is_sorted()));
         let count = all.len();
         all.sort_unstable();

@@ -89,7 +89,10 @@ impl fmt::Display for YamlPath {
 }
 
 fn is_plain_key(key: &str) -> bool {
-    !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-')
+    !key.is_empty()
+        && key
+            .chars()
+            .all(|c| c.is_alphanumeric() || c == '_' || c == '-')
 }
 
 /// A value as messages show it: on one line, without control characters or backquotes, and not too long.
@@ -99,7 +102,11 @@ pub fn show(value: &str) -> String {
 
 /// Names in backquotes, as hints list them.
 pub fn list_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    names.into_iter().map(|name| format!("`{}`", show(name))).collect::<Vec<_>>().join(", ")
+    names
+        .into_iter()
+        .map(|name| format!("`{}`", show(name)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn printable(text: &str, width: usize) -> String {
@@ -113,7 +120,9 @@ fn printable(text: &str, width: usize) -> String {
             '\t' => shown.push_str("\\t"),
             '\n' => shown.push_str("\\n"),
             // Also bidirectional overrides, which could make a line read as something else.
-            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+            c if c.is_control()
+                || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
                 shown.extend(c.escape_unicode());
             }
             c => shown.push(c),
@@ -166,7 +175,10 @@ impl fmt::Debug for Secrets {
 
 impl Problems {
     pub fn new(file: impl Into<String>) -> Self {
-        Self { file: file.into(), ..Self::default() }
+        Self {
+            file: file.into(),
+            ..Self::default()
+        }
     }
 
     pub(super) fn set_locations(&mut self, locations: Locations) {
@@ -174,13 +186,35 @@ impl Problems {
     }
 
     /// Adds an error. What lies at or below a silenced path is dropped.
-    pub fn push(&mut self, path: impl Into<YamlPath>, message: impl Into<String>, hint: impl Into<Option<String>>) {
-        self.add(Severity::Error, path.into(), None, message.into(), hint.into());
+    pub fn push(
+        &mut self,
+        path: impl Into<YamlPath>,
+        message: impl Into<String>,
+        hint: impl Into<Option<String>>,
+    ) {
+        self.add(
+            Severity::Error,
+            path.into(),
+            None,
+            message.into(),
+            hint.into(),
+        );
     }
 
     /// Adds a warning, which does not stop the run.
-    pub fn warn(&mut self, path: impl Into<YamlPath>, message: impl Into<String>, hint: impl Into<Option<String>>) {
-        self.add(Severity::Warning, path.into(), None, message.into(), hint.into());
+    pub fn warn(
+        &mut self,
+        path: impl Into<YamlPath>,
+        message: impl Into<String>,
+        hint: impl Into<Option<String>>,
+    ) {
+        self.add(
+            Severity::Warning,
+            path.into(),
+            None,
+            message.into(),
+            hint.into(),
+        );
     }
 
     pub(super) fn push_at_line(
@@ -190,15 +224,34 @@ impl Problems {
         message: impl Into<String>,
         hint: impl Into<Option<String>>,
     ) {
-        self.add(Severity::Error, path, Some(line), message.into(), hint.into());
+        self.add(
+            Severity::Error,
+            path,
+            Some(line),
+            message.into(),
+            hint.into(),
+        );
     }
 
-    fn add(&mut self, severity: Severity, path: YamlPath, line: Option<usize>, message: String, hint: Option<String>) {
+    fn add(
+        &mut self,
+        severity: Severity,
+        path: YamlPath,
+        line: Option<usize>,
+        message: String,
+        hint: Option<String>,
+    ) {
         if self.is_silenced(&path) {
             return;
         }
         let (message, hint) = self.secrets.hide(&path, message, hint);
-        let problem = Problem { severity, path, line, message, hint };
+        let problem = Problem {
+            severity,
+            path,
+            line,
+            message,
+            hint,
+        };
         if !self.list.contains(&problem) {
             self.list.push(problem);
         }
@@ -211,7 +264,9 @@ impl Problems {
 
     /// Whether `path` holds a stand-in for something that was reported.
     pub fn is_silenced(&self, path: &YamlPath) -> bool {
-        self.silenced.iter().any(|silenced| path.is_at_or_below(silenced))
+        self.silenced
+            .iter()
+            .any(|silenced| path.is_at_or_below(silenced))
     }
 
     /// Keeps the value of a secret variable, which stands at `path`, out of every message.
@@ -232,7 +287,10 @@ impl Problems {
     }
 
     pub fn error_count(&self) -> usize {
-        self.list.iter().filter(|problem| problem.severity == Severity::Error).count()
+        self.list
+            .iter()
+            .filter(|problem| problem.severity == Severity::Error)
+            .count()
     }
 
     pub fn warning_count(&self) -> usize {
@@ -276,7 +334,11 @@ impl Problems {
         }
         writeln!(f)?;
         if let Some((line, text)) = line.and_then(|line| Some((line, self.locations.text(line)?))) {
-            writeln!(f, "   | {line:>3} | {}", printable(text.trim_end(), SNIPPET_WIDTH))?;
+            writeln!(
+                f,
+                "   | {line:>3} | {}",
+                printable(text.trim_end(), SNIPPET_WIDTH)
+            )?;
         }
         if let Some(hint) = &problem.hint {
             writeln!(f, "   = help: {hint}")?;
@@ -294,7 +356,12 @@ impl fmt::Display for Problems {
         let errors = counted(self.error_count(), "problem");
         match self.warning_count() {
             0 => write!(f, "{errors} in {}", self.file),
-            warnings => write!(f, "{errors} and {} in {}", counted(warnings, "warning"), self.file),
+            warnings => write!(
+                f,
+                "{errors} and {} in {}",
+                counted(warnings, "warning"),
+                self.file
+            ),
         }
     }
 }
@@ -310,12 +377,24 @@ fn counted(count: usize, noun: &str) -> String {
 impl std::error::Error for Problems {}
 
 impl Secrets {
-    fn hide(&self, path: &YamlPath, message: String, hint: Option<String>) -> (String, Option<String>) {
-        if let Some((_, variable)) = self.paths.iter().find(|(secret, _)| path.is_at_or_below(secret)) {
+    fn hide(
+        &self,
+        path: &YamlPath,
+        message: String,
+        hint: Option<String>,
+    ) -> (String, Option<String>) {
+        if let Some((_, variable)) = self
+            .paths
+            .iter()
+            .find(|(secret, _)| path.is_at_or_below(secret))
+        {
             let hint = format!("the value comes from `${{{variable}}}` and is not shown");
             return (hide_quoted(&message), Some(hint));
         }
-        (self.replace_in(message), hint.map(|hint| self.replace_in(hint)))
+        (
+            self.replace_in(message),
+            hint.map(|hint| self.replace_in(hint)),
+        )
     }
 
     fn replace_in(&self, text: String) -> String {
@@ -323,7 +402,8 @@ impl Secrets {
             // Messages show values through `show`, which may have changed or shortened them.
             let shown = show(value);
             let mark = format!("${{{variable}}}");
-            text.replace(value.as_str(), &mark).replace(shown.trim_end_matches('…'), &mark)
+            text.replace(value.as_str(), &mark)
+                .replace(shown.trim_end_matches('…'), &mark)
         })
     }
 }
@@ -338,7 +418,11 @@ fn hide_quoted(text: &str) -> String {
         if is_quoted { HIDDEN } else { part }
     });
     let joined = hidden.collect::<Vec<_>>().join("`");
-    if last % 2 == 1 { format!("{joined}`") } else { joined }
+    if last % 2 == 1 {
+        format!("{joined}`")
+    } else {
+        joined
+    }
 }
 
 #[cfg(test)]
@@ -349,14 +433,24 @@ mod tests {
     fn a_path_reads_like_the_file() {
         let path = YamlPath::keys(["rfm", "segments"]).index(2).key("r");
         assert_eq!(path.to_string(), "rfm.segments[2].r");
-        assert_eq!(YamlPath::keys(["sources", "a.b"]).to_string(), "sources[\"a.b\"]");
-        assert_eq!(path.parent(), Some(YamlPath::keys(["rfm", "segments"]).index(2)));
+        assert_eq!(
+            YamlPath::keys(["sources", "a.b"]).to_string(),
+            "sources[\"a.b\"]"
+        );
+        assert_eq!(
+            path.parent(),
+            Some(YamlPath::keys(["rfm", "segments"]).index(2))
+        );
     }
 
     #[test]
     fn renders_without_a_location() {
         let mut problems = Problems::new("p.yaml");
-        problems.push(YamlPath::keys(["name"]), "bad name", Some("use letters".to_string()));
+        problems.push(
+            YamlPath::keys(["name"]),
+            "bad name",
+            Some("use letters".to_string()),
+        );
         problems.warn(YamlPath::root(), "odd", None);
         assert_eq!(
             problems.to_string(),
@@ -382,7 +476,11 @@ mod tests {
         let mut problems = Problems::new("p.yaml");
         let place = YamlPath::keys(["currency"]);
         problems.hide_secret(place.clone(), "DB_PASSWORD", "hunter2hunter2");
-        problems.push(&place, "`hunter2hunter2` is no currency", Some("did you mean `hunter`?".to_string()));
+        problems.push(
+            &place,
+            "`hunter2hunter2` is no currency",
+            Some("did you mean `hunter`?".to_string()),
+        );
         problems.push(YamlPath::keys(["name"]), "not `hunter2hunter2`", None);
         let rendered = problems.to_string();
         assert!(!rendered.contains("hunter"), "{rendered}");

@@ -24,18 +24,29 @@ pub fn load(file: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Loa
     let raw = raw_pipeline(text, env, &mut problems);
     let pipeline = raw.and_then(|raw| validate::pipeline(raw, file, &mut problems));
     let is_usable = !problems.has_errors();
-    Loaded { pipeline: pipeline.filter(|_| is_usable), problems }
+    Loaded {
+        pipeline: pipeline.filter(|_| is_usable),
+        problems,
+    }
 }
 
 /// The parsed form, with stand-ins where the file is wrong; `None` if it is too broken for that.
-fn raw_pipeline(text: &str, env: &dyn Fn(&str) -> Option<String>, problems: &mut Problems) -> Option<RawPipeline> {
+fn raw_pipeline(
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Problems,
+) -> Option<RawPipeline> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if !locate::read_locations(text, problems) {
         return None;
     }
     let mut value = parse(text, problems)?;
     if value.is_null() {
-        problems.push(YamlPath::root(), "the file is empty", Some("`cskpi init` writes one to start from".to_string()));
+        problems.push(
+            YamlPath::root(),
+            "the file is empty",
+            Some("`cskpi init` writes one to start from".to_string()),
+        );
         return None;
     }
     let substituted = variables::substitute(&mut value, env, problems);
@@ -63,7 +74,9 @@ fn parse(text: &str, problems: &mut Problems) -> Option<Value> {
         Err(error) => {
             let message = format!("this is not YAML: {error}");
             match error.location() {
-                Some(location) => problems.push_at_line(YamlPath::root(), location.line(), message, None),
+                Some(location) => {
+                    problems.push_at_line(YamlPath::root(), location.line(), message, None)
+                }
                 None => problems.push(YamlPath::root(), message, None),
             }
             None

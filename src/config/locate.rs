@@ -84,7 +84,9 @@ impl Refusal {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::TooLarge { .. } | Self::TooManyNodes => "rows belong into a CSV or Parquet file: `path:` in place of `rows:`",
+            Self::TooLarge { .. } | Self::TooManyNodes => {
+                "rows belong into a CSV or Parquet file: `path:` in place of `rows:`"
+            }
             Self::TooManyAliased => "write out what you need",
             Self::SecondDocument => "keep one pipeline per file; remove the second `---`",
             Self::KeyIsNoText => "text that begins with `{`, `[` or `*` needs quotes",
@@ -106,15 +108,26 @@ pub(super) fn read_locations(text: &str, problems: &mut Problems) -> bool {
     let mut reader = Reader::default();
     let outcome = reader.read(text);
     let lines = text.lines().map(String::from).collect();
-    problems.set_locations(Locations { lines, starts: reader.starts });
+    problems.set_locations(Locations {
+        lines,
+        starts: reader.starts,
+    });
     let is_free_of_duplicates = reader.duplicates.is_empty();
     for duplicate in reader.duplicates {
-        let message = format!("duplicate key `{}`, already on line {}", show(&duplicate.key), duplicate.first_line);
+        let message = format!(
+            "duplicate key `{}`, already on line {}",
+            show(&duplicate.key),
+            duplicate.first_line
+        );
         let hint = "keep one of the two".to_string();
         problems.push_at_line(duplicate.path, duplicate.line, message, hint);
     }
     if let Err((refusal, line)) = outcome {
-        let line = if refusal.is_about_tabs() { line_with_tab(text, line) } else { line };
+        let line = if refusal.is_about_tabs() {
+            line_with_tab(text, line)
+        } else {
+            line
+        };
         problems.push_at_line(YamlPath::root(), line, refusal.to_string(), refusal.hint());
         return false;
     }
@@ -125,7 +138,9 @@ pub(super) fn read_locations(text: &str, problems: &mut Problems) -> bool {
 fn line_with_tab(text: &str, from: usize) -> usize {
     let is_tabbed = |line: &str| line.trim_start_matches(' ').starts_with('\t');
     let mut later = text.lines().enumerate().skip(from.saturating_sub(1));
-    later.find(|(_, line)| is_tabbed(line)).map_or(from, |(index, _)| index + 1)
+    later
+        .find(|(_, line)| is_tabbed(line))
+        .map_or(from, |(index, _)| index + 1)
 }
 
 struct Duplicate {
@@ -145,9 +160,14 @@ struct Open {
 }
 
 enum Kind {
-    List { next: usize },
+    List {
+        next: usize,
+    },
     /// `key` is set while its value is awaited.
-    Mapping { key: Option<(String, usize)>, lines: HashMap<String, usize> },
+    Mapping {
+        key: Option<(String, usize)>,
+        lines: HashMap<String, usize>,
+    },
 }
 
 #[derive(Default)]
@@ -169,9 +189,17 @@ impl Reader {
                 let line = error.marker().line();
                 // The scanner reads ahead and may come upon deep nesting first.
                 let is_too_deep = error.info().contains("recursion limit");
-                (if is_too_deep { Refusal::TooDeep } else { Refusal::Syntax(error.info().to_string()) }, line)
+                (
+                    if is_too_deep {
+                        Refusal::TooDeep
+                    } else {
+                        Refusal::Syntax(error.info().to_string())
+                    },
+                    line,
+                )
             })?;
-            self.accept(event, span).map_err(|refusal| (refusal, span.start.line()))?;
+            self.accept(event, span)
+                .map_err(|refusal| (refusal, span.start.line()))?;
         }
         Ok(())
     }
@@ -209,7 +237,14 @@ impl Reader {
             }
             Event::SequenceStart(anchor, _) => self.open(anchor, line, Kind::List { next: 0 })?,
             Event::MappingStart(anchor, _) => {
-                self.open(anchor, line, Kind::Mapping { key: None, lines: HashMap::new() })?;
+                self.open(
+                    anchor,
+                    line,
+                    Kind::Mapping {
+                        key: None,
+                        lines: HashMap::new(),
+                    },
+                )?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(closed) = self.open.pop() {
@@ -223,7 +258,11 @@ impl Reader {
 
     fn count_written(&mut self) -> Result<(), Refusal> {
         self.written += 1;
-        if self.written > MAX_NODES { Err(Refusal::TooManyNodes) } else { Ok(()) }
+        if self.written > MAX_NODES {
+            Err(Refusal::TooManyNodes)
+        } else {
+            Ok(())
+        }
     }
 
     fn open(&mut self, anchor: usize, line: usize, kind: Kind) -> Result<(), Refusal> {
@@ -235,17 +274,38 @@ impl Reader {
             return Err(Refusal::TooDeep);
         }
         let path = self.value_path(line);
-        self.open.push(Open { path, anchor, nodes: 1, kind });
+        self.open.push(Open {
+            path,
+            anchor,
+            nodes: 1,
+            kind,
+        });
         Ok(())
     }
 
     fn awaits_key(&self) -> bool {
-        matches!(self.open.last(), Some(Open { kind: Kind::Mapping { key: None, .. }, .. }))
+        matches!(
+            self.open.last(),
+            Some(Open {
+                kind: Kind::Mapping { key: None, .. },
+                ..
+            })
+        )
     }
 
     /// Takes a scalar as a key, where one is awaited.
     fn take_key(&mut self, text: &str, line: usize) -> bool {
-        let Some(Open { path, nodes, kind: Kind::Mapping { key: key @ None, lines }, .. }) = self.open.last_mut() else {
+        let Some(Open {
+            path,
+            nodes,
+            kind:
+                Kind::Mapping {
+                    key: key @ None,
+                    lines,
+                },
+            ..
+        }) = self.open.last_mut()
+        else {
             return false;
         };
         *nodes += 1;
@@ -253,7 +313,12 @@ impl Reader {
         match lines.get(text) {
             Some(&first_line) => {
                 let path = path.key(text);
-                self.duplicates.push(Duplicate { path, key: text.to_string(), line, first_line });
+                self.duplicates.push(Duplicate {
+                    path,
+                    key: text.to_string(),
+                    line,
+                    first_line,
+                });
             }
             None => {
                 lines.insert(text.to_string(), line);
@@ -269,10 +334,16 @@ impl Reader {
         };
         let (path, key_line) = match &open.kind {
             Kind::List { next } => (open.path.index(*next), None),
-            Kind::Mapping { key: Some((key, key_line)), .. } => (open.path.key(key), Some(*key_line)),
+            Kind::Mapping {
+                key: Some((key, key_line)),
+                ..
+            } => (open.path.key(key), Some(*key_line)),
             Kind::Mapping { key: None, .. } => (open.path.clone(), None),
         };
-        self.starts.entry(path.clone()).or_insert(Location { key: key_line, value: line });
+        self.starts.entry(path.clone()).or_insert(Location {
+            key: key_line,
+            value: line,
+        });
         path
     }
 
@@ -302,24 +373,51 @@ mod tests {
     }
 
     fn messages(text: &str) -> Vec<String> {
-        read(text).sorted().iter().map(|problem| problem.message.clone()).collect()
+        read(text)
+            .sorted()
+            .iter()
+            .map(|problem| problem.message.clone())
+            .collect()
     }
 
     #[test]
     fn notes_lines_of_keys_values_and_items() {
         let mut reader = Reader::default();
-        reader.read("a:\n  b: 1\n  c:\n    - x\n    - y: 2\n      z:\n        long\n").unwrap();
+        reader
+            .read("a:\n  b: 1\n  c:\n    - x\n    - y: 2\n      z:\n        long\n")
+            .unwrap();
         let find = |path: YamlPath| reader.starts[&path];
-        assert_eq!(find(YamlPath::keys(["a", "b"])), Location { key: Some(2), value: 2 });
+        assert_eq!(
+            find(YamlPath::keys(["a", "b"])),
+            Location {
+                key: Some(2),
+                value: 2
+            }
+        );
         let item = YamlPath::keys(["a", "c"]).index(1);
-        assert_eq!(find(item.clone()), Location { key: None, value: 5 });
-        assert_eq!(find(item.key("z")), Location { key: Some(6), value: 7 });
+        assert_eq!(
+            find(item.clone()),
+            Location {
+                key: None,
+                value: 5
+            }
+        );
+        assert_eq!(
+            find(item.key("z")),
+            Location {
+                key: Some(6),
+                value: 7
+            }
+        );
     }
 
     #[test]
     fn what_is_not_in_the_file_stands_at_what_is_above() {
         let problems = read("a:\n  b: 1\n");
-        assert_eq!(problems.line_of_path(&YamlPath::keys(["a", "x", "y"])), Some(1));
+        assert_eq!(
+            problems.line_of_path(&YamlPath::keys(["a", "x", "y"])),
+            Some(1)
+        );
         assert_eq!(problems.line_of_path(&YamlPath::keys(["x"])), None);
     }
 
@@ -327,7 +425,10 @@ mod tests {
     fn duplicate_keys_are_all_found() {
         assert_eq!(
             messages("a: 1\nb:\n  c: 1\n  c: 2\na: 3\n"),
-            ["duplicate key `c`, already on line 3", "duplicate key `a`, already on line 1"]
+            [
+                "duplicate key `c`, already on line 3",
+                "duplicate key `a`, already on line 1"
+            ]
         );
     }
 
@@ -345,7 +446,10 @@ mod tests {
             laughs.push_str(&format!("a{level}: &a{level} [{below}]\n"));
         }
         assert_eq!(messages(&laughs), [Refusal::TooManyAliased.to_string()]);
-        assert_eq!(messages("a: &a [*a]\n"), [Refusal::EndlessAlias.to_string()]);
+        assert_eq!(
+            messages("a: &a [*a]\n"),
+            [Refusal::EndlessAlias.to_string()]
+        );
     }
 
     #[test]
@@ -356,7 +460,10 @@ mod tests {
     #[test]
     fn refuses_odd_keys_syntax_errors_and_second_documents() {
         assert_eq!(messages("[a]: 1\n"), [Refusal::KeyIsNoText.to_string()]);
-        assert_eq!(messages("a: 1\n---\nb: 1\n"), [Refusal::SecondDocument.to_string()]);
+        assert_eq!(
+            messages("a: 1\n---\nb: 1\n"),
+            [Refusal::SecondDocument.to_string()]
+        );
         assert!(messages("a: 'x\n")[0].starts_with("this is not YAML"));
     }
 }

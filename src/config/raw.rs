@@ -47,6 +47,8 @@ pub struct RawCalendar {
     pub fiscal_year_start: u8,
     /// First day of the first period to publish (`2024-04-01`).
     pub begin: String,
+    /// Day after the last period, where the data has come to an end; later periods are never computed.
+    pub end: Option<String>,
     /// How long after its end a period counts as complete: `0h`, `6h`, `2d`.
     #[serde(default = "zero_hours")]
     pub ready_after: String,
@@ -146,7 +148,13 @@ pub struct RawCsv {
 
 impl Default for RawCsv {
     fn default() -> Self {
-        Self { delimiter: ",".into(), quote: "\"".into(), header: true, null_words: Vec::new(), encoding: "utf-8".into() }
+        Self {
+            delimiter: ",".into(),
+            quote: "\"".into(),
+            header: true,
+            null_words: Vec::new(),
+            encoding: "utf-8".into(),
+        }
     }
 }
 
@@ -162,7 +170,10 @@ pub struct RawNumbers {
 
 impl Default for RawNumbers {
     fn default() -> Self {
-        Self { thousands: ",".into(), decimal: ".".into() }
+        Self {
+            thousands: ",".into(),
+            decimal: ".".into(),
+        }
     }
 }
 
@@ -421,7 +432,9 @@ pub struct RawTouchRule {
     pub capacity: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema, serde::Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum TouchModelName {
     High,
@@ -470,5 +483,7 @@ fn thirty_six() -> u32 {
     36
 }
 fn involuntary_reasons() -> Vec<String> {
-    ["payment_failed", "dunning", "card_expired", "unpaid"].map(String::from).to_vec()
+    ["payment_failed", "dunning", "card_expired", "unpaid"]
+        .map(String::from)
+        .to_vec()
 }

@@ -20,7 +20,10 @@ pub(super) static SCHEMA: LazyLock<Value> = LazyLock::new(generated);
 
 fn generated() -> Value {
     let settings = SchemaSettings::draft2020_12();
-    let mut schema = settings.into_generator().into_root_schema_for::<RawPipeline>().to_value();
+    let mut schema = settings
+        .into_generator()
+        .into_root_schema_for::<RawPipeline>()
+        .to_value();
     set(&mut schema, "", "$id", json!(ID));
     set(&mut schema, "", "title", json!("cskpi pipeline"));
     for (pointer, keyword, value) in refinements() {
@@ -38,20 +41,65 @@ pub fn json_schema_text() -> String {
 fn refinements() -> Vec<(&'static str, &'static str, Value)> {
     let mut refinements = vec![
         ("/properties/version", "const", json!(1)),
-        ("/properties/name", "pattern", json!("^[a-z0-9][a-z0-9_-]{0,63}$")),
+        (
+            "/properties/name",
+            "pattern",
+            json!("^[a-z0-9][a-z0-9_-]{0,63}$"),
+        ),
         ("/properties/currency", "pattern", json!("^[A-Z]{3}$")),
-        ("/$defs/RawCalendar/properties/begin", "format", json!("date")),
-        ("/$defs/RawCalendar/properties/fiscal_year_start", "minimum", json!(1)),
-        ("/$defs/RawCalendar/properties/fiscal_year_start", "maximum", json!(12)),
-        ("/$defs/RawCalendar/properties/ready_after", "pattern", json!("^[0-9]{1,6}[mhd]$")),
-        ("/$defs/RawPolicy/properties/gross_margin", "minimum", json!(0)),
-        ("/$defs/RawPolicy/properties/gross_margin", "maximum", json!(1)),
-        ("/$defs/RawPolicy/properties/ltv_churn_periods", "minimum", json!(1)),
-        ("/$defs/RawPolicy/properties/session_gap_minutes", "minimum", json!(1)),
-        ("/$defs/RawPolicy/properties/cohort_max_age", "minimum", json!(1)),
+        (
+            "/$defs/RawCalendar/properties/begin",
+            "format",
+            json!("date"),
+        ),
+        ("/$defs/RawCalendar/properties/end", "format", json!("date")),
+        (
+            "/$defs/RawCalendar/properties/fiscal_year_start",
+            "minimum",
+            json!(1),
+        ),
+        (
+            "/$defs/RawCalendar/properties/fiscal_year_start",
+            "maximum",
+            json!(12),
+        ),
+        (
+            "/$defs/RawCalendar/properties/ready_after",
+            "pattern",
+            json!("^[0-9]{1,6}[mhd]$"),
+        ),
+        (
+            "/$defs/RawPolicy/properties/gross_margin",
+            "minimum",
+            json!(0),
+        ),
+        (
+            "/$defs/RawPolicy/properties/gross_margin",
+            "maximum",
+            json!(1),
+        ),
+        (
+            "/$defs/RawPolicy/properties/ltv_churn_periods",
+            "minimum",
+            json!(1),
+        ),
+        (
+            "/$defs/RawPolicy/properties/session_gap_minutes",
+            "minimum",
+            json!(1),
+        ),
+        (
+            "/$defs/RawPolicy/properties/cohort_max_age",
+            "minimum",
+            json!(1),
+        ),
         ("/$defs/RawRfm/properties/window_days", "minimum", json!(1)),
         ("/$defs/RawOutputs/properties/root", "minLength", json!(1)),
-        ("/$defs/RawOutputs/properties/tables/items", "enum", json!(TABLES)),
+        (
+            "/$defs/RawOutputs/properties/tables/items",
+            "enum",
+            json!(TABLES),
+        ),
     ];
     for items in [
         "/$defs/RawRfmSegment/properties/r/items",

@@ -24,12 +24,20 @@ pub(super) fn pipeline(raw: RawPipeline, file: &str, problems: &mut Problems) ->
     let currency = reporting_currency(&raw.currency, problems);
     let calendar = calendar::calendar(&raw.calendar, problems);
     // Sources are checked also when the calendar's zone, their default, is unknown.
-    let zone = calendar.as_ref().map_or(chrono_tz::UTC, |calendar| calendar.time_zone);
+    let zone = calendar
+        .as_ref()
+        .map_or(chrono_tz::UTC, |calendar| calendar.time_zone);
     let dimensions = dimensions(&raw.dimensions, &raw, problems);
     let cohorts = cohorts(&raw, &dimensions, problems);
     let policy = policy(&raw.policy, &dimensions, problems);
-    let rfm = raw.rfm.as_ref().map(|rfm| rfm::rfm(rfm, &raw.sources, problems));
-    let touch_model = raw.touch_model.as_ref().map(|model| touch_model::touch_model(model, &dimensions, problems));
+    let rfm = raw
+        .rfm
+        .as_ref()
+        .map(|rfm| rfm::rfm(rfm, &raw.sources, problems));
+    let touch_model = raw
+        .touch_model
+        .as_ref()
+        .map(|model| touch_model::touch_model(model, &dimensions, problems));
     let outputs = outputs(&raw.outputs, &raw, problems);
     let metrics = metrics(raw.metrics, problems);
     let sources = sources::sources(raw.sources, zone, problems);
@@ -40,7 +48,13 @@ pub(super) fn pipeline(raw: RawPipeline, file: &str, problems: &mut Problems) ->
         calendar: calendar?,
         sources,
         policy,
-        dimensions: dimensions.into_iter().map(|(name, sql)| Dimension { name, sql: sql.text }).collect(),
+        dimensions: dimensions
+            .into_iter()
+            .map(|(name, sql)| Dimension {
+                name,
+                sql: sql.text,
+            })
+            .collect(),
         cohorts,
         metrics,
         rfm: rfm.map_or(Some(None), |rfm| rfm.map(Some))?,
@@ -52,7 +66,11 @@ pub(super) fn pipeline(raw: RawPipeline, file: &str, problems: &mut Problems) ->
 fn version(version: u32, problems: &mut Problems) {
     if version != 1 {
         let message = format!("version {version} of the pipeline format is unknown");
-        problems.push(YamlPath::keys(["version"]), message, Some("write `version: 1`".to_string()));
+        problems.push(
+            YamlPath::keys(["version"]),
+            message,
+            Some("write `version: 1`".to_string()),
+        );
     }
 }
 
@@ -61,7 +79,8 @@ fn pipeline_name(name: &str, problems: &mut Problems) {
     let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     if !starts_well || !name.chars().all(is_allowed) || name.len() > 64 {
         let message = format!("`{}` cannot be a pipeline's name", show(name));
-        let hint = "up to 64 lower-case letters, digits, `-` and `_`, beginning with a letter or a digit";
+        let hint =
+            "up to 64 lower-case letters, digits, `-` and `_`, beginning with a letter or a digit";
         problems.push(YamlPath::keys(["name"]), message, Some(hint.to_string()));
     }
 }
@@ -70,7 +89,8 @@ fn reporting_currency(code: &str, problems: &mut Problems) -> Option<Currency> {
     let found = currency(code);
     if found.is_none() {
         let message = format!("`{}` is not a currency of ISO 4217", show(code));
-        let hint = did_you_mean(&nearest_currencies(code)).unwrap_or("three capital letters, such as `JPY` or `USD`".into());
+        let hint = did_you_mean(&nearest_currencies(code))
+            .unwrap_or("three capital letters, such as `JPY` or `USD`".into());
         problems.push(YamlPath::keys(["currency"]), message, hint);
     }
     found
@@ -84,26 +104,45 @@ struct DimensionSql {
 
 impl DimensionSql {
     fn reads(&self, column: &str) -> bool {
-        self.parsed.as_ref().is_some_and(|sql| sql.columns().iter().any(|read| read == column))
+        self.parsed
+            .as_ref()
+            .is_some_and(|sql| sql.columns().iter().any(|read| read == column))
     }
 }
 
 /// Dimensions by name.
 type Dimensions = BTreeMap<String, DimensionSql>;
 
-fn dimensions(written: &BTreeMap<String, String>, raw: &RawPipeline, problems: &mut Problems) -> Dimensions {
+fn dimensions(
+    written: &BTreeMap<String, String>,
+    raw: &RawPipeline,
+    problems: &mut Problems,
+) -> Dimensions {
     let section = YamlPath::keys(["dimensions"]);
     let mut dimensions = Dimensions::new();
     for (name, text) in written {
         let path = section.key(name);
         names::check_column_name(name, "dimension", &path, problems);
         let parsed = row_sql(text, "a dimension", &path, problems);
-        let dimension = DimensionSql { text: text.clone(), parsed };
-        let segments = [("rfm_segment", "rfm", raw.rfm.is_some()), ("touch_model", "touch_model", raw.touch_model.is_some())];
+        let dimension = DimensionSql {
+            text: text.clone(),
+            parsed,
+        };
+        let segments = [
+            ("rfm_segment", "rfm", raw.rfm.is_some()),
+            ("touch_model", "touch_model", raw.touch_model.is_some()),
+        ];
         for (column, wanted, is_there) in segments {
-            if dimension.reads(column) && !is_there && !problems.is_silenced(&YamlPath::keys([wanted])) {
+            if dimension.reads(column)
+                && !is_there
+                && !problems.is_silenced(&YamlPath::keys([wanted]))
+            {
                 let hint = format!("add the section, `{wanted}: {{}}` for its defaults");
-                problems.push(&path, format!("`{column}` needs the section `{wanted}`"), hint);
+                problems.push(
+                    &path,
+                    format!("`{column}` needs the section `{wanted}`"),
+                    hint,
+                );
             }
         }
         dimensions.insert(name.clone(), dimension);
@@ -117,10 +156,18 @@ fn cohorts(raw: &RawPipeline, dimensions: &Dimensions, problems: &mut Problems) 
         let path = section.key(name);
         names::check_column_name(name, "cohort", &path, problems);
         if dimensions.contains_key(name) {
-            problems.push(&path, format!("`{name}` is already the name of a dimension"), None);
+            problems.push(
+                &path,
+                format!("`{name}` is already the name of a dimension"),
+                None,
+            );
         }
         if cohort.by.is_empty() {
-            problems.push(path.key("by"), "a cohort needs at least one dimension", None);
+            problems.push(
+                path.key("by"),
+                "a cohort needs at least one dimension",
+                None,
+            );
         }
         for (index, dimension) in cohort.by.iter().enumerate() {
             let path = path.key("by").index(index);
@@ -130,7 +177,13 @@ fn cohorts(raw: &RawPipeline, dimensions: &Dimensions, problems: &mut Problems) 
             }
         }
     }
-    raw.cohorts.iter().map(|(name, cohort)| Cohort { name: name.clone(), by: cohort.by.clone() }).collect()
+    raw.cohorts
+        .iter()
+        .map(|(name, cohort)| Cohort {
+            name: name.clone(),
+            by: cohort.by.clone(),
+        })
+        .collect()
 }
 
 fn check_dimension(name: &str, dimensions: &Dimensions, path: &YamlPath, problems: &mut Problems) {
@@ -138,34 +191,66 @@ fn check_dimension(name: &str, dimensions: &Dimensions, path: &YamlPath, problem
         return;
     }
     let known = || dimensions.keys().map(String::as_str);
-    let hint = did_you_mean(&nearest(name, known(), 1)).unwrap_or_else(|| match dimensions.is_empty() {
-        true => "there is no section `dimensions`, or it is empty".into(),
-        false => format!("dimensions: {}", list_names(known())),
-    });
+    let hint =
+        did_you_mean(&nearest(name, known(), 1)).unwrap_or_else(|| match dimensions.is_empty() {
+            true => "there is no section `dimensions`, or it is empty".into(),
+            false => format!("dimensions: {}", list_names(known())),
+        });
     problems.push(path, format!("`{}` is not a dimension", show(name)), hint);
 }
 
 fn policy(raw: &RawPolicy, dimensions: &Dimensions, problems: &mut Problems) -> Policy {
     let section = YamlPath::keys(["policy"]);
     if !(0.0..=1.0).contains(&raw.gross_margin) {
-        let message = format!("expected a number from 0 to 1, found `{}`", raw.gross_margin);
+        let message = format!(
+            "expected a number from 0 to 1, found `{}`",
+            raw.gross_margin
+        );
         let percent = raw.gross_margin / 100.0;
         let is_percent = (0.0..=1.0).contains(&percent);
-        let hint = is_percent.then(|| format!("{} % is `gross_margin: {percent}`", raw.gross_margin));
+        let hint =
+            is_percent.then(|| format!("{} % is `gross_margin: {percent}`", raw.gross_margin));
         problems.push(section.key("gross_margin"), message, hint);
     }
     if let Some(days) = raw.past_due_grace_days {
-        check_range(days, 0..=3_660, &section.key("past_due_grace_days"), problems);
+        check_range(
+            days,
+            0..=3_660,
+            &section.key("past_due_grace_days"),
+            problems,
+        );
     }
-    check_range(raw.ltv_churn_periods, 1..=3_660, &section.key("ltv_churn_periods"), problems);
-    check_range(raw.session_gap_minutes, 1..=1_440, &section.key("session_gap_minutes"), problems);
-    check_range(raw.cohort_max_age, 1..=3_660, &section.key("cohort_max_age"), problems);
+    check_range(
+        raw.ltv_churn_periods,
+        1..=3_660,
+        &section.key("ltv_churn_periods"),
+        problems,
+    );
+    check_range(
+        raw.session_gap_minutes,
+        1..=1_440,
+        &section.key("session_gap_minutes"),
+        problems,
+    );
+    check_range(
+        raw.cohort_max_age,
+        1..=3_660,
+        &section.key("cohort_max_age"),
+        problems,
+    );
     if let Some(name) = &raw.ltv_segment {
         let path = section.key("ltv_segment");
         check_dimension(name, dimensions, &path, problems);
-        if dimensions.get(name).is_some_and(|dimension| dimension.reads("touch_model")) {
+        if dimensions
+            .get(name)
+            .is_some_and(|dimension| dimension.reads("touch_model"))
+        {
             let message = format!("`{name}` reads `touch_model`, whose rules may read the LTV");
-            problems.push(path, message, Some("choose a dimension that is known before the LTV".to_string()));
+            problems.push(
+                path,
+                message,
+                Some("choose a dimension that is known before the LTV".to_string()),
+            );
         }
     }
     Policy {
@@ -193,32 +278,56 @@ fn metrics(raw: RawMetrics, problems: &mut Problems) -> MetricChoice {
         if ["period_start", "period_end", "is_complete"].contains(&id.as_str()) {
             problems.push(&path, format!("`{id}` is a column of every table"), None);
         }
-        for (key, text) in [("numerator", &metric.numerator), ("denominator", &metric.denominator)] {
+        for (key, text) in [
+            ("numerator", &metric.numerator),
+            ("denominator", &metric.denominator),
+        ] {
             if let Some(text) = text {
                 checked_sql(text, &path.key(key), problems);
             }
         }
         if metric.trailing == Some(Trailing::Periods(0)) {
-            problems.push(path.key("trailing"), "expected a number of 1 or more, found `0`", None);
+            problems.push(
+                path.key("trailing"),
+                "expected a number of 1 or more, found `0`",
+                None,
+            );
         }
         for (index, table) in metric.needs.iter().flatten().enumerate() {
             if !names::INPUT_TABLES.contains(&table.as_str()) {
                 let hint = did_you_mean(&nearest(table, names::INPUT_TABLES.iter().copied(), 1))
-                    .unwrap_or_else(|| format!("input tables: {}", list_names(names::INPUT_TABLES.iter().copied())));
+                    .unwrap_or_else(|| {
+                        format!(
+                            "input tables: {}",
+                            list_names(names::INPUT_TABLES.iter().copied())
+                        )
+                    });
                 let message = format!("`{}` is not an input table", show(table));
                 problems.push(path.key("needs").index(index), message, hint);
             }
         }
     }
-    MetricChoice { only: raw.only, exclude: raw.exclude, define: raw.define }
+    MetricChoice {
+        only: raw.only,
+        exclude: raw.exclude,
+        define: raw.define,
+    }
 }
 
 fn outputs(raw: &RawOutputs, all: &RawPipeline, problems: &mut Problems) -> Outputs {
     let section = YamlPath::keys(["outputs"]);
     if raw.root.trim().is_empty() {
-        problems.push(section.key("root"), "the folder for the results is empty", Some("`root: out`".to_string()));
+        problems.push(
+            section.key("root"),
+            "the folder for the results is empty",
+            Some("`root: out`".to_string()),
+        );
     } else if raw.root.contains('\0') {
-        problems.push(section.key("root"), "a path cannot hold a NUL character", None);
+        problems.push(
+            section.key("root"),
+            "a path cannot hold a NUL character",
+            None,
+        );
     }
     let path = section.key("tables");
     if raw.tables.as_ref().is_some_and(Vec::is_empty) {
@@ -240,10 +349,18 @@ fn outputs(raw: &RawOutputs, all: &RawPipeline, problems: &mut Problems) -> Outp
             && !problems.is_silenced(&YamlPath::keys([section]))
         {
             let hint = format!("add the section, `{section}: {{}}` for its defaults");
-            problems.push(&path, format!("`{table}` needs the section `{section}`"), hint);
+            problems.push(
+                &path,
+                format!("`{table}` needs the section `{section}`"),
+                hint,
+            );
         }
     }
-    Outputs { root: raw.root.clone(), tables: raw.tables.clone(), compression: raw.compression }
+    Outputs {
+        root: raw.root.clone(),
+        tables: raw.tables.clone(),
+        compression: raw.compression,
+    }
 }
 
 /// Parses and guards a SQL text.
@@ -268,9 +385,18 @@ fn row_sql(text: &str, subject: &str, path: &YamlPath, problems: &mut Problems) 
     Some(sql)
 }
 
-fn check_range(value: u32, range: std::ops::RangeInclusive<u32>, path: &YamlPath, problems: &mut Problems) {
+fn check_range(
+    value: u32,
+    range: std::ops::RangeInclusive<u32>,
+    path: &YamlPath,
+    problems: &mut Problems,
+) {
     if !range.contains(&value) {
-        let message = format!("expected a number from {} to {}, found `{value}`", range.start(), range.end());
+        let message = format!(
+            "expected a number from {} to {}, found `{value}`",
+            range.start(),
+            range.end()
+        );
         problems.push(path, message, None);
     }
 }
@@ -279,6 +405,9 @@ fn did_you_mean(names: &[&str]) -> Option<String> {
     match names {
         [] => None,
         [name] => Some(format!("did you mean `{name}`?")),
-        names => Some(format!("did you mean one of {}?", list_names(names.iter().copied()))),
+        names => Some(format!(
+            "did you mean one of {}?",
+            list_names(names.iter().copied())
+        )),
     }
 }

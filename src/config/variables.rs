@@ -12,7 +12,11 @@ pub(super) fn substitute(
     env: &dyn Fn(&str) -> Option<String>,
     problems: &mut Problems,
 ) -> HashSet<YamlPath> {
-    let mut substitution = Substitution { env, problems, paths: HashSet::new() };
+    let mut substitution = Substitution {
+        env,
+        problems,
+        paths: HashSet::new(),
+    };
     substitution.walk(value, &YamlPath::root());
     substitution.paths
 }
@@ -39,8 +43,15 @@ impl Substitution<'_> {
             }
             Value::String(text) if text.contains('$') => self.replace(text, path),
             Value::Tagged(tagged) => {
-                let message = format!("the tag `{}` means nothing here", show(&tagged.tag.to_string()));
-                self.problems.push(path, message, Some("put text that begins with `!` in quotes".to_string()));
+                let message = format!(
+                    "the tag `{}` means nothing here",
+                    show(&tagged.tag.to_string())
+                );
+                self.problems.push(
+                    path,
+                    message,
+                    Some("put text that begins with `!` in quotes".to_string()),
+                );
                 self.problems.silence(path.clone());
                 *value = std::mem::take(&mut tagged.value);
             }
@@ -55,13 +66,16 @@ impl Substitution<'_> {
                 for piece in pieces {
                     match piece {
                         Piece::Text(text) => replaced.push_str(text),
-                        Piece::Variable { name, default } => replaced.push_str(&self.value_of(name, default, path)),
+                        Piece::Variable { name, default } => {
+                            replaced.push_str(&self.value_of(name, default, path))
+                        }
                     }
                 }
                 *text = replaced;
             }
             Err(mistake) => {
-                let hint = "write `${NAME}` or `${NAME:-default}`; `$$` stands for a dollar sign".to_string();
+                let hint = "write `${NAME}` or `${NAME:-default}`; `$$` stands for a dollar sign"
+                    .to_string();
                 self.problems.push(path, mistake.to_string(), hint);
                 self.problems.silence(path.clone());
             }
@@ -73,7 +87,11 @@ impl Substitution<'_> {
         let given = (self.env)(name).filter(|value| !(value.is_empty() && default.is_some()));
         let Some(value) = given.or_else(|| default.map(String::from)) else {
             let hint = format!("set it, or give a default: `${{{name}:-…}}`");
-            self.problems.push(path, format!("the environment variable `{name}` is not set"), hint);
+            self.problems.push(
+                path,
+                format!("the environment variable `{name}` is not set"),
+                hint,
+            );
             self.problems.silence(path.clone());
             return String::new();
         };
@@ -87,16 +105,29 @@ impl Substitution<'_> {
 /// Whether a variable of this name holds what must not be printed.
 fn is_secret_name(name: &str) -> bool {
     let name = name.to_uppercase();
-    let holds_secret_word =
-        ["PASSW", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE", "APIKEY"].iter().any(|word| name.contains(word));
-    let has_secret_part = name.split('_').any(|part| ["KEY", "KEYS", "PWD", "PASS", "AUTH", "DSN", "SAS"].contains(&part));
+    let holds_secret_word = [
+        "PASSW",
+        "SECRET",
+        "TOKEN",
+        "CREDENTIAL",
+        "PRIVATE",
+        "APIKEY",
+    ]
+    .iter()
+    .any(|word| name.contains(word));
+    let has_secret_part = name
+        .split('_')
+        .any(|part| ["KEY", "KEYS", "PWD", "PASS", "AUTH", "DSN", "SAS"].contains(&part));
     holds_secret_word || has_secret_part
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Piece<'a> {
     Text(&'a str),
-    Variable { name: &'a str, default: Option<&'a str> },
+    Variable {
+        name: &'a str,
+        default: Option<&'a str>,
+    },
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -165,13 +196,21 @@ mod tests {
         assert_eq!(substituted("a$$b$$$$ $5 ^x$").0, "a$b$$ $5 ^x$");
         assert_eq!(substituted("$${HOME}").0, "${HOME}");
         assert_eq!(substituted("${LOOP}").0, "${HOME}");
-        assert_eq!(substituted("${NONE:-x:-y}|${EMPTY:-e}|${EMPTY}|").0, "x:-y|e||");
+        assert_eq!(
+            substituted("${NONE:-x:-y}|${EMPTY:-e}|${EMPTY}|").0,
+            "x:-y|e||"
+        );
     }
 
     #[test]
     fn says_which_variable_is_missing() {
         let (_, problems) = substituted("${DB_PASSWORD}");
-        assert!(problems.to_string().contains("the environment variable `DB_PASSWORD` is not set"), "{problems}");
+        assert!(
+            problems
+                .to_string()
+                .contains("the environment variable `DB_PASSWORD` is not set"),
+            "{problems}"
+        );
     }
 
     #[test]
@@ -183,7 +222,13 @@ mod tests {
 
     #[test]
     fn knows_secrets_by_name() {
-        for name in ["DB_PASSWORD", "aws_secret_access_key", "API_KEY", "GITHUB_TOKEN", "SENTRY_DSN"] {
+        for name in [
+            "DB_PASSWORD",
+            "aws_secret_access_key",
+            "API_KEY",
+            "GITHUB_TOKEN",
+            "SENTRY_DSN",
+        ] {
             assert!(is_secret_name(name), "{name}");
         }
         for name in ["HOME", "KEYBOARD", "CURRENCY", "AUTHOR"] {

@@ -127,6 +127,11 @@ impl Contract {
         report(staged.semi_join(ids, col(column), col("id")), &missing_reference(table), column)
     }
 
+    /// Rows that lack a value which they need for another reason than their contract.
+    pub fn missing_values(rows: LazyFrame, column: &str) -> LazyFrame {
+        report(rows, "must have a value", column)
+    }
+
     fn duplicate_keys(&self, staged: LazyFrame, names: &[&String]) -> LazyFrame {
         let key: Vec<Expr> = names.iter().map(|name| col(name.as_str())).collect();
         let listed: Vec<&str> = names.iter().map(|name| name.as_str()).collect();

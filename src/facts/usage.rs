@@ -10,6 +10,14 @@ use polars::prelude::*;
 
 const USER_DAY: [&str; 3] = [ACCOUNT_ID, "user_id", "day"];
 
+/// `subscription_id`, `account_id`: the account that each subscription began with.
+pub fn accounts_of_subscriptions(subscriptions: LazyFrame) -> LazyFrame {
+    subscriptions
+        .sort(["subscription_id", "started_at"], SortMultipleOptions::default())
+        .group_by_stable([col("subscription_id")])
+        .agg([col(ACCOUNT_ID).first()])
+}
+
 /// `usage_daily`: one row per account, user and local day: `events`, `sessions`, `session_seconds`.
 ///
 /// Sessions are cut at local midnight, so that a day is final once it is over.

@@ -170,19 +170,39 @@ fn usage_table(
     pipeline: &Pipeline,
 ) -> PolarsResult<Checked> {
     let mut found = summarised(contract, contract.violations(staged.frame.clone(), &staged.mapped, &[])?)?;
+    let is_mapped = |name: &str| staged.mapped.iter().any(|column| column == name);
+    let rows = || staged.frame.clone();
+    let has_account = is_mapped(ACCOUNT_ID);
+    let id = if has_account { ACCOUNT_ID } else { "subscription_id" };
+    let nameless = Contract::missing_values(rows().filter(col(id).is_null()), id);
+    found.extend(summarised(contract, nameless)?);
+    let usage = match known.get("subscriptions") {
+        Some(subscriptions) if !has_account => {
+            let accounts = usage::accounts_of_subscriptions(subscriptions.clone().lazy());
+            rows().left_join(accounts, col(id), col(id))
+        }
+        _ => rows(),
+    };
     let daily = match contract.table.as_str() {
         "usage_events" => {
-            usage::daily_from_events(staged.frame.clone(), &staged.mapped, &pipeline.calendar, &pipeline.policy)
+            let calendar = &pipeline.calendar;
+            usage::daily_from_events(usage, &staged.mapped, calendar, &pipeline.policy)
         }
-        _ => usage::daily_from_sessions(staged.frame.clone(), &pipeline.calendar),
+        _ => usage::daily_from_sessions(usage, &pipeline.calendar),
     };
     let daily = collected(daily)?;
-    if let Some((_, accounts)) = references(known)?.into_iter().find(|(table, _)| *table == "accounts") {
-        let used = daily.clone().lazy().select([col(ACCOUNT_ID).alias("id")]).unique(None, UniqueKeepStrategy::Any);
-        let unknown = collected(used.filter(col("id").is_not_null()).anti_join(accounts, col("id"), col("id")))?;
+    let (used, table) = if has_account {
+        (daily.clone().lazy(), "accounts")
+    } else {
+        (rows(), "subscriptions")
+    };
+    if let Some((_, ids)) = references(known)?.into_iter().find(|(name, _)| *name == table) {
+        let used = used.select([col(id).alias("id")]).filter(col("id").is_not_null());
+        let used = used.unique(None, UniqueKeepStrategy::Any);
+        let unknown = collected(used.anti_join(ids, col("id"), col("id")))?;
         if unknown.height() > 0 {
-            let rows = Contract::unknown_references(staged.frame.clone(), ACCOUNT_ID, unknown.lazy(), "accounts");
-            found.extend(summarised(contract, rows)?);
+            let unknown = Contract::unknown_references(rows(), id, unknown.lazy(), table);
+            found.extend(summarised(contract, unknown)?);
         }
     }
     Ok((daily, found))
@@ -200,6 +220,8 @@ fn references(known: &BTreeMap<&str, DataFrame>) -> PolarsResult<Vec<(&'static s
         all.push(("accounts", concat(accounts, UnionArgs::default())?));
     }
     all.extend(ids("plans", "plan_id").map(|plans| ("plans", plans)));
+    let subscriptions = ids("subscriptions", "subscription_id");
+    all.extend(subscriptions.map(|subscriptions| ("subscriptions", subscriptions)));
     Ok(all)
 }
 

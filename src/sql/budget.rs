@@ -19,13 +19,30 @@ const BUDGET: u32 = 10_000;
 
 /// Refuses tokens that take the parser too long.
 pub(super) fn check(tokens: Vec<Token>) -> Result<(), SqlError> {
-    let dialect = Budgeted { left: Cell::new(BUDGET) };
-    let outcome = Parser::new(&dialect).with_options(options()).with_tokens(tokens).parse_select_item();
-    match outcome {
-        Err(_) if dialect.left.get() == 0 => Err(SqlError::TooCostly),
-        // Any other error is found again, and reported, by the parser proper.
-        _ => Ok(()),
+    let dialect = Budgeted {
+        left: Cell::new(BUDGET),
+    };
+    // An error is found again, and reported, by the parser proper.
+    let _ = Parser::new(&dialect)
+        .with_options(options())
+        .with_tokens(tokens)
+        .parse_select_item();
+    if dialect.left.get() == 0 {
+        Err(SqlError::TooCostly)
+    } else {
+        Ok(())
     }
+}
+
+#[cfg(test)]
+pub(super) fn parsed(tokens: Vec<Token>) -> Result<Expr, ParserError> {
+    let dialect = Budgeted {
+        left: Cell::new(BUDGET),
+    };
+    Parser::new(&dialect)
+        .with_options(options())
+        .with_tokens(tokens)
+        .parse_expr()
 }
 
 /// The generic dialect, as polars reads it, up to a number of operands.

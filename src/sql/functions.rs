@@ -5,8 +5,23 @@ use super::nearest::nearest;
 
 /// Functions over all rows of a group.
 pub const AGGREGATES: &[&str] = &[
-    "sum", "count", "min", "max", "avg", "median", "stddev", "stddev_samp", "stdev", "stdev_samp", "variance",
-    "var", "var_samp", "quantile_cont", "quantile_disc", "first", "last",
+    "sum",
+    "count",
+    "min",
+    "max",
+    "avg",
+    "median",
+    "stddev",
+    "stddev_samp",
+    "stdev",
+    "stdev_samp",
+    "variance",
+    "var",
+    "var_samp",
+    "quantile_cont",
+    "quantile_disc",
+    "first",
+    "last",
 ];
 
 /// Any number.
@@ -78,16 +93,37 @@ const SCALARS: &[(&str, usize, usize)] = &[
 /// Functions that exist elsewhere in SQL and have a reason not to be here: name or beginning of the name, reason.
 const REFUSED: &[(&str, &str)] = &[
     ("columns", "name each column"),
-    ("current_", "a rerun must give the same numbers; periods have their own start and end"),
-    ("getdate", "a rerun must give the same numbers; periods have their own start and end"),
-    ("localtime", "a rerun must give the same numbers; periods have their own start and end"),
-    ("now", "a rerun must give the same numbers; periods have their own start and end"),
-    ("today", "a rerun must give the same numbers; periods have their own start and end"),
+    (
+        "current_",
+        "a rerun must give the same numbers; periods have their own start and end",
+    ),
+    (
+        "getdate",
+        "a rerun must give the same numbers; periods have their own start and end",
+    ),
+    (
+        "localtime",
+        "a rerun must give the same numbers; periods have their own start and end",
+    ),
+    (
+        "now",
+        "a rerun must give the same numbers; periods have their own start and end",
+    ),
+    (
+        "today",
+        "a rerun must give the same numbers; periods have their own start and end",
+    ),
     ("rand", "a rerun must give the same numbers"),
     ("uuid", "a rerun must give the same numbers"),
     ("gen_random", "a rerun must give the same numbers"),
-    ("read_", "an expression opens no files; declare them under `sources`"),
-    ("scan_", "an expression opens no files; declare them under `sources`"),
+    (
+        "read_",
+        "an expression opens no files; declare them under `sources`",
+    ),
+    (
+        "scan_",
+        "an expression opens no files; declare them under `sources`",
+    ),
     ("unnest", "an expression gives one value per row"),
     ("row_number", WINDOWS),
     ("rank", WINDOWS),
@@ -99,7 +135,8 @@ const REFUSED: &[(&str, &str)] = &[
 ];
 
 /// Why there are no window functions.
-pub(super) const WINDOWS: &str = "an expression sees one row, or with an aggregate one group; other rows are not in its reach";
+pub(super) const WINDOWS: &str =
+    "an expression sees one row, or with an aggregate one group; other rows are not in its reach";
 
 /// What a function is, by its lower-case name and the number of its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,14 +154,24 @@ pub(super) fn kind(name: &str, arguments: usize) -> Result<Kind, SqlError> {
         return check_count(name, arguments, *least, *most).map(|()| Kind::Scalar);
     }
     let refused = REFUSED.iter().find(|(refused, _)| {
-        let is_family = refused.ends_with('_') || matches!(*refused, "rand" | "gen_random" | "localtime" | "uuid");
+        let is_family = refused.ends_with('_')
+            || matches!(*refused, "rand" | "gen_random" | "localtime" | "uuid");
         *refused == name || (is_family && name.starts_with(refused))
     });
     if let Some((_, why)) = refused {
-        return Err(SqlError::NotAllowed { what: format!("the function `{name}` is"), why });
+        return Err(SqlError::NotAllowed {
+            what: format!("the function `{name}` is"),
+            why,
+        });
     }
-    let known = SCALARS.iter().map(|(known, ..)| *known).chain(AGGREGATES.iter().copied());
-    Err(SqlError::UnknownFunction { name: name.to_string(), nearest: nearest(name, known, 3) })
+    let known = SCALARS
+        .iter()
+        .map(|(known, ..)| *known)
+        .chain(AGGREGATES.iter().copied());
+    Err(SqlError::UnknownFunction {
+        name: name.to_string(),
+        nearest: nearest(name, known, 3),
+    })
 }
 
 /// Whether this is the name of a function that may be called.
@@ -143,5 +190,9 @@ fn check_count(name: &str, found: usize, least: usize, most: usize) -> Result<()
         most if most == least => format!("{least} argument{plural}"),
         most => format!("{least} to {most} arguments"),
     };
-    Err(SqlError::WrongArguments { name: name.to_uppercase(), expected, found })
+    Err(SqlError::WrongArguments {
+        name: name.to_uppercase(),
+        expected,
+        found,
+    })
 }

@@ -4,7 +4,11 @@
 const LONGEST_WORD: usize = 64;
 
 /// Up to `limit` of the known names that are spelled much like `word`, the nearest first.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, limit: usize) -> Vec<&'a str> {
+pub fn nearest<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    limit: usize,
+) -> Vec<&'a str> {
     let word = word.to_lowercase();
     let length = word.chars().count();
     if length == 0 || length > LONGEST_WORD {
@@ -17,10 +21,18 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, limit: 
             let lowered = name.to_lowercase();
             let distance = strsim::damerau_levenshtein(&word, &lowered);
             let is_spelled_alike = distance <= tolerated && distance < length;
-            let shared = word.chars().zip(lowered.chars()).take_while(|(one, other)| one == other).count();
+            let shared = word
+                .chars()
+                .zip(lowered.chars())
+                .take_while(|(one, other)| one == other)
+                .count();
             let is_beginning = length >= 3 && shared >= 3 && shared * 4 >= length * 3;
             // A beginning counts for less than any spelling mistake.
-            let rank = if is_spelled_alike { distance } else { LONGEST_WORD + distance };
+            let rank = if is_spelled_alike {
+                distance
+            } else {
+                LONGEST_WORD + distance
+            };
             (is_spelled_alike || is_beginning).then_some((rank, name))
         })
         .collect();
@@ -40,7 +52,10 @@ mod tests {
         assert_eq!(nearest("time_zon", known, 1), ["time_zone"]);
         assert_eq!(nearest("TimeZone", known, 1), ["time_zone"]);
         assert_eq!(nearest("week", known, 1), ["week_start"]);
-        assert_eq!(nearest("invoices", ["invoice_lines", "accounts"], 1), ["invoice_lines"]);
+        assert_eq!(
+            nearest("invoices", ["invoice_lines", "accounts"], 1),
+            ["invoice_lines"]
+        );
         assert!(nearest("colour", known, 1).is_empty());
         assert!(nearest("", known, 1).is_empty());
     }

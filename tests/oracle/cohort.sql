@@ -13,9 +13,10 @@ WITH known AS (
   FROM periods p JOIN cohort_sizes s ON s.cohort_idx <= p.period_idx WHERE p.is_published),
 grid AS (
   SELECT *, unnest(generate_series(0, least(period_idx - oldest_idx, getvariable('cohort_max_age'))))::BIGINT AS age FROM known),
+-- A cohort that was merged away into older ones goes on with nobody in it: its later cells add no revenue.
 cumulative AS (
-  SELECT c.cohort_idx, c.period_idx, sum(x.revenue)::HUGEINT AS revenue_to_date
-  FROM cohort_cells c JOIN cohort_cells x ON x.cohort_idx = c.cohort_idx AND x.period_idx <= c.period_idx GROUP BY ALL)
+  SELECT g.cohort_idx, g.age, g.period_idx, sum(x.revenue)::HUGEINT AS revenue_to_date
+  FROM grid g JOIN cohort_cells x ON x.cohort_idx = g.cohort_idx AND x.period_idx <= g.cohort_idx + g.age GROUP BY ALL)
 SELECT g.period_start, g.period_end, start.period_start AS cohort_start, g.age, g.cohort_size,
   CASE WHEN is_reached THEN coalesce(c.customers, 0) END AS customers,
   money(CASE WHEN is_reached THEN coalesce(c.mrr, 0) END) AS mrr,
@@ -28,4 +29,4 @@ SELECT g.period_start, g.period_end, start.period_start AS cohort_start, g.age, 
 FROM (SELECT *, cohort_idx + age <= period_idx AS is_reached FROM grid) g
 JOIN periods start ON start.period_idx = g.cohort_idx
 LEFT JOIN cohort_cells c ON c.cohort_idx = g.cohort_idx AND c.period_idx = g.cohort_idx + g.age
-LEFT JOIN cumulative u ON u.cohort_idx = g.cohort_idx AND u.period_idx = g.cohort_idx + g.age;
+LEFT JOIN cumulative u ON u.cohort_idx = g.cohort_idx AND u.age = g.age AND u.period_idx = g.period_idx;

@@ -87,7 +87,7 @@ k2,kilo,core-s,2024-02-29T15:00:00Z,2024-04-30T15:00:00Z,,1,8000,month,1,,,JPY,a
 k3,kilo,core-m,2024-07-01,2024-09-20,,1,8000,month,1,,,JPY,active,,
 l1,lima,core-m,2024-01-12,2024-09-20,,4,1500,month,1,,,JPY,active,,
 l1b,lima,core-m,2024-04-05,2024-09-20,,1,0,month,1,,,JPY,active,,
-m1,mike,unlisted,2024-03-10,2024-09-20,,2,2500,month,1,400,recurring,JPY,active,,card_expired
+m1,mike,core-s,2024-03-10,2024-09-20,,2,2500,month,1,400,recurring,JPY,active,,card_expired
 """
 
 INVOICES = """
@@ -158,7 +158,6 @@ hotel,u1,2024-02-06T03:00:00Z,report
 india,u1,2024-02-06T03:00:00Z,report
 juliet,u1,2024-08-31T16:00:00Z,report
 november,u1,2024-04-06T03:00:00Z,report
-oscar,u1,2024-04-06T03:00:00Z,report
 """
 
 PARAMS = {

@@ -4,9 +4,9 @@ use chrono::{Datelike, Duration, NaiveDate};
 use chrono_tz::{TZ_VARIANTS, Tz};
 
 use super::{check_range, did_you_mean};
+use crate::config::Calendar;
 use crate::config::error::{Problems, YamlPath, show};
 use crate::config::raw::{Grain, RawCalendar, Weekday};
-use crate::config::Calendar;
 use crate::sql::nearest::nearest;
 
 const LONGEST_WAIT_DAYS: i64 = 366;
@@ -15,21 +15,47 @@ const MOST_LOOKBACK: u32 = 3_660;
 pub(super) fn calendar(raw: &RawCalendar, problems: &mut Problems) -> Option<Calendar> {
     let section = YamlPath::keys(["calendar"]);
     let time_zone = time_zone(&raw.time_zone, &section.key("time_zone"), problems);
-    check_range(u32::from(raw.fiscal_year_start), 1..=12, &section.key("fiscal_year_start"), problems);
-    check_range(raw.lookback, 0..=MOST_LOOKBACK, &section.key("lookback"), problems);
+    check_range(
+        u32::from(raw.fiscal_year_start),
+        1..=12,
+        &section.key("fiscal_year_start"),
+        problems,
+    );
+    check_range(
+        raw.lookback,
+        0..=MOST_LOOKBACK,
+        &section.key("lookback"),
+        problems,
+    );
     let ready_after = ready_after(&raw.ready_after);
     if ready_after.is_none() {
         let message = format!("expected a time span, found `{}`", show(&raw.ready_after));
-        let hint = format!("a whole number and `m`, `h` or `d`: `30m`, `6h`, `2d`; at most {LONGEST_WAIT_DAYS} days");
+        let hint = format!(
+            "a whole number and `m`, `h` or `d`: `30m`, `6h`, `2d`; at most {LONGEST_WAIT_DAYS} days"
+        );
         problems.push(section.key("ready_after"), message, hint);
     }
-    let begin = begin(raw, problems);
+    let begin = boundary("begin", &raw.begin, raw, problems);
+    let end = match &raw.end {
+        None => Some(None),
+        Some(text) => boundary("end", text, raw, problems).map(Some),
+    };
+    if let (Some(begin), Some(Some(end))) = (begin, end)
+        && end <= begin
+    {
+        problems.push(
+            section.key("end"),
+            "`end` must lie after `begin`; it is the day after the last period",
+            None,
+        );
+    }
     Some(Calendar {
         grain: raw.grain,
         time_zone: time_zone?,
         week_start: raw.week_start,
         fiscal_year_start: raw.fiscal_year_start,
         begin: begin?,
+        end: end?,
         ready_after: ready_after?,
         lookback: raw.lookback,
     })
@@ -39,7 +65,8 @@ pub(super) fn calendar(raw: &RawCalendar, problems: &mut Problems) -> Option<Cal
 pub(super) fn time_zone(name: &str, path: &YamlPath, problems: &mut Problems) -> Option<Tz> {
     let found = TZ_VARIANTS.iter().find(|zone| zone.name() == name).copied();
     if found.is_none() {
-        let hint = did_you_mean(&nearest_zones(name)).unwrap_or("an IANA name, such as `Asia/Tokyo` or `UTC`".into());
+        let hint = did_you_mean(&nearest_zones(name))
+            .unwrap_or("an IANA name, such as `Asia/Tokyo` or `UTC`".into());
         problems.push(path, format!("unknown time zone `{}`", show(name)), hint);
     }
     found
@@ -58,14 +85,25 @@ fn nearest_zones(name: &str) -> Vec<&'static str> {
         ("PDT", "America/Los_Angeles"),
         ("Z", "UTC"),
     ];
-    if let Some((_, zone)) = ABBREVIATIONS.iter().find(|(short, _)| short.eq_ignore_ascii_case(name)) {
+    if let Some((_, zone)) = ABBREVIATIONS
+        .iter()
+        .find(|(short, _)| short.eq_ignore_ascii_case(name))
+    {
         return vec![zone];
     }
     let zones = || TZ_VARIANTS.iter().map(|zone| zone.name());
     let wanted = name.trim().replace(' ', "_");
-    let city = |zone: &str| zone.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(&wanted));
+    let city = |zone: &str| {
+        zone.rsplit('/')
+            .next()
+            .is_some_and(|city| city.eq_ignore_ascii_case(&wanted))
+    };
     let by_city: Vec<&str> = zones().filter(|zone| city(zone)).take(3).collect();
-    if by_city.is_empty() { nearest(&wanted, zones(), 1) } else { by_city }
+    if by_city.is_empty() {
+        nearest(&wanted, zones(), 1)
+    } else {
+        by_city
+    }
 }
 
 fn ready_after(text: &str) -> Option<Duration> {
@@ -84,20 +122,33 @@ fn ready_after(text: &str) -> Option<Duration> {
     (span <= Duration::days(LONGEST_WAIT_DAYS)).then_some(span)
 }
 
-fn begin(raw: &RawCalendar, problems: &mut Problems) -> Option<NaiveDate> {
+/// A date on a boundary between two periods.
+fn boundary(
+    key: &str,
+    text: &str,
+    raw: &RawCalendar,
+    problems: &mut Problems,
+) -> Option<NaiveDate> {
     let section = YamlPath::keys(["calendar"]);
-    let path = section.key("begin");
-    let Some(begin) = date(&raw.begin) else {
-        let message = format!("expected a date, found `{}`", show(&raw.begin));
-        problems.push(path, message, Some("year-month-day: `begin: 2024-04-01`".to_string()));
+    let path = section.key(key);
+    let Some(begin) = date(text) else {
+        let message = format!("expected a date, found `{}`", show(text));
+        let hint = format!("year-month-day: `{key}: 2024-04-01`");
+        problems.push(path, message, Some(hint));
         return None;
     };
     // Where the grain itself is wrong, no boundary is known.
-    let is_grain_known = ["grain", "week_start", "fiscal_year_start"].iter().all(|key| !problems.is_silenced(&section.key(key)));
+    let is_grain_known = ["grain", "week_start", "fiscal_year_start"]
+        .iter()
+        .all(|key| !problems.is_silenced(&section.key(key)));
     let boundary = boundary_before(begin, raw)?;
     if is_grain_known && boundary != begin {
         let message = format!("`{begin}` is not the first day of {}", period_name(raw));
-        problems.push(path, message, Some(format!("the one it lies in begins on `{boundary}`")));
+        problems.push(
+            path,
+            message,
+            Some(format!("the one it lies in begins on `{boundary}`")),
+        );
     }
     Some(begin)
 }
@@ -113,7 +164,10 @@ fn period_name(raw: &RawCalendar) -> String {
         Grain::Week => format!("a week that starts on {:?}", raw.week_start),
         Grain::Month => "a month".into(),
         Grain::Quarter if raw.fiscal_year_start == 1 => "a quarter".into(),
-        Grain::Quarter => format!("a quarter of a fiscal year that starts in month {}", raw.fiscal_year_start),
+        Grain::Quarter => format!(
+            "a quarter of a fiscal year that starts in month {}",
+            raw.fiscal_year_start
+        ),
     }
 }
 
@@ -132,7 +186,8 @@ fn boundary_before(date: NaiveDate, raw: &RawCalendar) -> Option<NaiveDate> {
                 return None;
             }
             let months_into_quarter = (12 + date.month() - first_month) % 3;
-            date.with_day(1)?.checked_sub_months(chrono::Months::new(months_into_quarter))
+            date.with_day(1)?
+                .checked_sub_months(chrono::Months::new(months_into_quarter))
         }
     }
 }
@@ -160,10 +215,13 @@ mod tests {
             week_start,
             fiscal_year_start,
             begin: day.into(),
+            end: None,
             ready_after: "0h".into(),
             lookback: 1,
         };
-        boundary_before(date(day).unwrap(), &raw).unwrap().to_string()
+        boundary_before(date(day).unwrap(), &raw)
+            .unwrap()
+            .to_string()
     }
 
     #[test]
@@ -184,7 +242,17 @@ mod tests {
         assert_eq!(ready_after("6h"), Some(Duration::hours(6)));
         assert_eq!(ready_after("0m"), Some(Duration::zero()));
         assert_eq!(ready_after("366d"), Some(Duration::days(366)));
-        for text in ["", "h", "6", "-6h", "6 h", "1.5d", "367d", "99999999999999999999d", "6時"] {
+        for text in [
+            "",
+            "h",
+            "6",
+            "-6h",
+            "6 h",
+            "1.5d",
+            "367d",
+            "99999999999999999999d",
+            "6時",
+        ] {
             assert_eq!(ready_after(text), None, "{text}");
         }
     }

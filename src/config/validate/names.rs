@@ -103,17 +103,29 @@ pub(super) fn check_column_name(name: &str, kind: &str, path: &YamlPath, problem
     }
     let hint = Some(format!("for example `{name}_group`"));
     if STANDING_DIMENSIONS.contains(&name) {
-        problems.push(path, format!("`{name}` is a dimension that is always there"), hint);
+        problems.push(
+            path,
+            format!("`{name}` is a dimension that is always there"),
+            hint,
+        );
     } else if ACCOUNT_PERIOD_COLUMNS.contains(&name) {
-        let message = format!("`{name}` is a column of account_period; a {kind} needs another name");
+        let message =
+            format!("`{name}` is a column of account_period; a {kind} needs another name");
         problems.push(path, message, hint);
     }
 }
 
 /// Lower-case letters, digits and underscores, a letter first.
-pub(super) fn check_snake_case(name: &str, kind: &str, path: &YamlPath, problems: &mut Problems) -> bool {
+pub(super) fn check_snake_case(
+    name: &str,
+    kind: &str,
+    path: &YamlPath,
+    problems: &mut Problems,
+) -> bool {
     let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase());
-    let is_snake_case = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let is_snake_case = name
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if starts_well && is_snake_case && name.len() <= 64 {
         return true;
     }
@@ -124,11 +136,16 @@ pub(super) fn check_snake_case(name: &str, kind: &str, path: &YamlPath, problems
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
         .collect();
     let suggestion = suggestion.trim_matches('_');
-    let is_usable = suggestion.starts_with(|c: char| c.is_ascii_lowercase()) && suggestion.len() <= 64;
+    let is_usable =
+        suggestion.starts_with(|c: char| c.is_ascii_lowercase()) && suggestion.len() <= 64;
     let hint = match is_usable {
         true => format!("for example `{suggestion}`"),
         false => "up to 64 lower-case letters, digits and `_`, beginning with a letter".to_string(),
     };
-    problems.push(path, format!("`{}` cannot be the name of a {kind}", show(name)), hint);
+    problems.push(
+        path,
+        format!("`{}` cannot be the name of a {kind}", show(name)),
+        hint,
+    );
     false
 }

@@ -5,15 +5,19 @@ use std::collections::BTreeMap;
 use super::check_range;
 use crate::config::error::{Problems, YamlPath, show};
 use crate::config::raw::{
-    FrequencyBasis, MonetaryBasis, RawRfm, RawRfmSegment, RawSources, RawThresholds, RecencyBasis, RfmMethod,
+    FrequencyBasis, MonetaryBasis, RawRfm, RawRfmSegment, RawSources, RawThresholds, RecencyBasis,
+    RfmMethod,
 };
 use crate::config::{Rfm, RfmSegment, Thresholds};
 
 /// Ranges of scores that are named before "and so on".
 const MOST_RANGES: usize = 8;
 
-/// Name, R and F of the field's usual ten segments. They cover all 25 cells, each once.
-const DEFAULT_SEGMENTS: &[(&str, (u8, u8), (u8, u8))] = &[
+/// A segment's name, its R and its F.
+type NamedRanges = (&'static str, (u8, u8), (u8, u8));
+
+/// The field's usual ten segments. They cover all 25 cells, each once.
+const DEFAULT_SEGMENTS: &[NamedRanges] = &[
     ("Champions", (5, 5), (4, 5)),
     ("Loyal", (3, 4), (4, 5)),
     ("Potential Loyalist", (4, 5), (2, 3)),
@@ -28,7 +32,12 @@ const DEFAULT_SEGMENTS: &[(&str, (u8, u8), (u8, u8))] = &[
 
 pub(super) fn rfm(raw: &RawRfm, sources: &RawSources, problems: &mut Problems) -> Option<Rfm> {
     let section = YamlPath::keys(["rfm"]);
-    check_range(raw.window_days, 1..=3_660, &section.key("window_days"), problems);
+    check_range(
+        raw.window_days,
+        1..=3_660,
+        &section.key("window_days"),
+        problems,
+    );
     check_sources(raw, sources, problems);
     let thresholds = thresholds(raw, problems);
     let segments = match &raw.segments {
@@ -56,26 +65,56 @@ fn check_sources(raw: &RawRfm, sources: &RawSources, problems: &mut Problems) {
     let invoices = "the source `invoice_lines`";
     let axes = [
         match raw.recency {
-            RecencyBasis::Usage => ("recency", "usage", usage, has_usage, "`recency: payment` reads invoices instead"),
-            RecencyBasis::Payment => ("recency", "payment", invoices, has_invoices, "`recency: usage` reads usage instead"),
+            RecencyBasis::Usage => (
+                "recency",
+                "usage",
+                usage,
+                has_usage,
+                "`recency: payment` reads invoices instead",
+            ),
+            RecencyBasis::Payment => (
+                "recency",
+                "payment",
+                invoices,
+                has_invoices,
+                "`recency: usage` reads usage instead",
+            ),
         },
         match raw.frequency {
-            FrequencyBasis::ActiveDays => {
-                ("frequency", "active_days", usage, has_usage, "`frequency: invoices` reads invoices instead")
-            }
-            FrequencyBasis::Invoices => {
-                ("frequency", "invoices", invoices, has_invoices, "`frequency: active_days` reads usage instead")
-            }
+            FrequencyBasis::ActiveDays => (
+                "frequency",
+                "active_days",
+                usage,
+                has_usage,
+                "`frequency: invoices` reads invoices instead",
+            ),
+            FrequencyBasis::Invoices => (
+                "frequency",
+                "invoices",
+                invoices,
+                has_invoices,
+                "`frequency: active_days` reads usage instead",
+            ),
         },
         match raw.monetary {
-            MonetaryBasis::Revenue => ("monetary", "revenue", invoices, has_invoices, "`monetary: mrr` reads subscriptions instead"),
+            MonetaryBasis::Revenue => (
+                "monetary",
+                "revenue",
+                invoices,
+                has_invoices,
+                "`monetary: mrr` reads subscriptions instead",
+            ),
             MonetaryBasis::Mrr => ("monetary", "mrr", "", true, ""),
         },
     ];
     for (axis, basis, needed, is_there, instead) in axes {
         if !is_there {
             let path = YamlPath::keys(["rfm", axis]);
-            problems.push(path, format!("`{axis}: {basis}` needs {needed}"), Some(instead.to_string()));
+            problems.push(
+                path,
+                format!("`{axis}: {basis}` needs {needed}"),
+                Some(instead.to_string()),
+            );
         }
     }
 }
@@ -83,20 +122,40 @@ fn check_sources(raw: &RawRfm, sources: &RawSources, problems: &mut Problems) {
 fn thresholds(raw: &RawRfm, problems: &mut Problems) -> Option<Thresholds> {
     let path = YamlPath::keys(["rfm", "thresholds"]);
     match (raw.method, &raw.thresholds) {
-        (RfmMethod::Thresholds, Some(RawThresholds { recency, frequency, monetary })) => {
+        (
+            RfmMethod::Thresholds,
+            Some(RawThresholds {
+                recency,
+                frequency,
+                monetary,
+            }),
+        ) => {
             let recency = four_rising(recency, &path.key("recency"), problems);
             let frequency = four_rising(frequency, &path.key("frequency"), problems);
             let monetary = four_rising(monetary, &path.key("monetary"), problems);
-            Some(Thresholds { recency: recency?, frequency: frequency?, monetary: monetary? })
+            Some(Thresholds {
+                recency: recency?,
+                frequency: frequency?,
+                monetary: monetary?,
+            })
         }
         (RfmMethod::Thresholds, None) => {
-            let hint = "four rising values for each of `recency`, `frequency` and `monetary`".to_string();
-            problems.push(YamlPath::keys(["rfm"]), "`method: thresholds` needs the key `thresholds`", hint);
+            let hint =
+                "four rising values for each of `recency`, `frequency` and `monetary`".to_string();
+            problems.push(
+                YamlPath::keys(["rfm"]),
+                "`method: thresholds` needs the key `thresholds`",
+                hint,
+            );
             None
         }
         (RfmMethod::Quantile | RfmMethod::Ntile, Some(_)) => {
             let hint = "add `method: thresholds`, or leave them out".to_string();
-            problems.push(path, "thresholds are given, but `method` does not read them", hint);
+            problems.push(
+                path,
+                "thresholds are given, but `method` does not read them",
+                hint,
+            );
             None
         }
         (RfmMethod::Quantile | RfmMethod::Ntile, None) => None,
@@ -105,21 +164,40 @@ fn thresholds(raw: &RawRfm, problems: &mut Problems) -> Option<Thresholds> {
 
 fn four_rising(values: &[f64], path: &YamlPath, problems: &mut Problems) -> Option<[f64; 4]> {
     let four: Option<[f64; 4]> = values.try_into().ok();
-    let rises = values.windows(2).all(|pair| pair[0] < pair[1]) && values.iter().all(|value| value.is_finite());
+    let rises = values.windows(2).all(|pair| pair[0] < pair[1])
+        && values.iter().all(|value| value.is_finite());
     if four.is_none() || !rises {
-        let shown = values.iter().take(8).map(f64::to_string).collect::<Vec<_>>().join(", ");
-        problems.push(path, format!("expected four rising values, found `[{shown}]`"), None);
+        let shown = values
+            .iter()
+            .take(8)
+            .map(f64::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        problems.push(
+            path,
+            format!("expected four rising values, found `[{shown}]`"),
+            None,
+        );
         return None;
     }
     four
 }
 
 fn default_segments() -> Vec<RfmSegment> {
-    let segment = |&(name, r, f): &(&str, (u8, u8), (u8, u8))| RfmSegment { name: name.into(), r, f, m: (1, 5) };
+    let segment = |&(name, r, f): &NamedRanges| RfmSegment {
+        name: name.into(),
+        r,
+        f,
+        m: (1, 5),
+    };
     DEFAULT_SEGMENTS.iter().map(segment).collect()
 }
 
-fn segments(written: &[RawRfmSegment], first_match: bool, problems: &mut Problems) -> Option<Vec<RfmSegment>> {
+fn segments(
+    written: &[RawRfmSegment],
+    first_match: bool,
+    problems: &mut Problems,
+) -> Option<Vec<RfmSegment>> {
     let path = YamlPath::keys(["rfm", "segments"]);
     let mut segments: Vec<RfmSegment> = Vec::new();
     let mut is_understood = true;
@@ -135,7 +213,12 @@ fn segments(written: &[RawRfmSegment], first_match: bool, problems: &mut Problem
         let ranges = [("r", raw.r), ("f", raw.f), ("m", raw.m)]
             .map(|(axis, range)| score_range(range.unwrap_or([1, 5]), &path.key(axis), problems));
         match ranges {
-            [Some(r), Some(f), Some(m)] => segments.push(RfmSegment { name: raw.name.clone(), r, f, m }),
+            [Some(r), Some(f), Some(m)] => segments.push(RfmSegment {
+                name: raw.name.clone(),
+                r,
+                f,
+                m,
+            }),
             _ => is_understood = false,
         }
     }
@@ -153,19 +236,30 @@ fn score_range([low, high]: [u8; 2], path: &YamlPath, problems: &mut Problems) -
     }
     if !problems.is_silenced(path) {
         let hint = "two scores from 1 to 5, the lower one first: `[4, 5]`".to_string();
-        problems.push(path, format!("`[{low}, {high}]` is not a range of scores"), hint);
+        problems.push(
+            path,
+            format!("`[{low}, {high}]` is not a range of scores"),
+            hint,
+        );
     }
     None
 }
 
 /// Every combination of scores belongs to a segment, and to one only unless the first one wins.
-fn check_cells(segments: &[RfmSegment], first_match: bool, path: &YamlPath, problems: &mut Problems) {
+fn check_cells(
+    segments: &[RfmSegment],
+    first_match: bool,
+    path: &YamlPath,
+    problems: &mut Problems,
+) {
     let mut cells: BTreeMap<Vec<usize>, Vec<Cell>> = BTreeMap::new();
     for r in 1..=5 {
         for f in 1..=5 {
             for m in 1..=5 {
                 let cell = [r, f, m];
-                let owners: Vec<usize> = (0..segments.len()).filter(|&index| holds(&segments[index], cell)).collect();
+                let owners: Vec<usize> = (0..segments.len())
+                    .filter(|&index| holds(&segments[index], cell))
+                    .collect();
                 let is_wrong = owners.is_empty() || (owners.len() > 1 && !first_match);
                 if is_wrong {
                     cells.entry(owners).or_default().push(cell);
@@ -178,9 +272,16 @@ fn check_cells(segments: &[RfmSegment], first_match: bool, path: &YamlPath, prob
         for scores in ranges(cells) {
             messages.push(match owners.as_slice() {
                 [] => format!("{scores} has no segment"),
-                [one, another] => format!("{scores} is both {} and {}", show(&segments[*one].name), show(&segments[*another].name)),
+                [one, another] => format!(
+                    "{scores} is both {} and {}",
+                    show(&segments[*one].name),
+                    show(&segments[*another].name)
+                ),
                 owners => {
-                    let names: Vec<String> = owners.iter().map(|&index| show(&segments[index].name)).collect();
+                    let names: Vec<String> = owners
+                        .iter()
+                        .map(|&index| show(&segments[index].name))
+                        .collect();
                     format!("{scores} is {} at once", names.join(", "))
                 }
             });
@@ -189,11 +290,17 @@ fn check_cells(segments: &[RfmSegment], first_match: bool, path: &YamlPath, prob
     let more = messages.len().saturating_sub(MOST_RANGES);
     for message in messages.into_iter().take(MOST_RANGES) {
         let is_hole = message.ends_with("has no segment");
-        let hint = (!is_hole).then(|| "narrow one of them, or let the first one win with `first_match: true`".to_string());
+        let hint = (!is_hole).then(|| {
+            "narrow one of them, or let the first one win with `first_match: true`".to_string()
+        });
         problems.push(path, message, hint);
     }
     if more > 0 {
-        problems.push(path, format!("{more} more ranges of scores have no segment or several"), None);
+        problems.push(
+            path,
+            format!("{more} more ranges of scores have no segment or several"),
+            None,
+        );
     }
 }
 
@@ -217,7 +324,8 @@ fn ranges(mut cells: Vec<Cell>) -> Vec<String> {
                 wider[axis] += 1;
                 let mut slice_low = low;
                 slice_low[axis] = wider[axis];
-                let is_there = wider[axis] <= 5 && cells_within(slice_low, wider).all(|cell| cells.contains(&cell));
+                let is_there = wider[axis] <= 5
+                    && cells_within(slice_low, wider).all(|cell| cells.contains(&cell));
                 if !is_there {
                     break;
                 }
@@ -243,7 +351,11 @@ fn range_text(low: Cell, high: Cell) -> String {
         (low, high) => format!("{name}={low}-{high}"),
     };
     let is_any_m = low[2] == 1 && high[2] == 5;
-    let m = if is_any_m { String::new() } else { format!(" {}", axis_text(2, 'M')) };
+    let m = if is_any_m {
+        String::new()
+    } else {
+        format!(" {}", axis_text(2, 'M'))
+    };
     format!("{} {}{m}", axis_text(0, 'R'), axis_text(1, 'F'))
 }
 
@@ -254,7 +366,11 @@ mod tests {
     fn check(segments: &[RfmSegment], first_match: bool) -> Vec<String> {
         let mut problems = Problems::new("p.yaml");
         check_cells(segments, first_match, &YamlPath::root(), &mut problems);
-        problems.sorted().iter().map(|problem| problem.message.clone()).collect()
+        problems
+            .sorted()
+            .iter()
+            .map(|problem| problem.message.clone())
+            .collect()
     }
 
     #[test]
@@ -269,7 +385,10 @@ mod tests {
         assert_eq!(check(&segments, true), ["R=3 F=1-2 has no segment"]);
         let mut segments = default_segments();
         segments[0].r = (4, 5);
-        assert_eq!(check(&segments, false), ["R=4 F=4-5 is both Champions and Loyal"]);
+        assert_eq!(
+            check(&segments, false),
+            ["R=4 F=4-5 is both Champions and Loyal"]
+        );
         assert!(check(&segments, true).is_empty());
     }
 
@@ -282,8 +401,15 @@ mod tests {
 
     #[test]
     fn a_hopeless_map_is_cut_short() {
-        let segment = |name: &str, r, f, m| RfmSegment { name: name.into(), r, f, m };
-        let dots: Vec<RfmSegment> = (1..=5).map(|i| segment(&format!("s{i}"), (i, i), (i, i), (i, i))).collect();
+        let segment = |name: &str, r, f, m| RfmSegment {
+            name: name.into(),
+            r,
+            f,
+            m,
+        };
+        let dots: Vec<RfmSegment> = (1..=5)
+            .map(|i| segment(&format!("s{i}"), (i, i), (i, i), (i, i)))
+            .collect();
         assert_eq!(check(&dots, false).len(), MOST_RANGES + 1);
     }
 }

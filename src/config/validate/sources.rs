@@ -15,7 +15,11 @@ use crate::sql;
 use crate::sql::nearest::nearest;
 
 /// All sources that the file maps; those with problems may be missing.
-pub(super) fn sources(raw: RawSources, zone: Tz, problems: &mut Problems) -> BTreeMap<&'static str, Source> {
+pub(super) fn sources(
+    raw: RawSources,
+    zone: Tz,
+    problems: &mut Problems,
+) -> BTreeMap<&'static str, Source> {
     let RawSources {
         accounts,
         subscriptions,
@@ -29,7 +33,11 @@ pub(super) fn sources(raw: RawSources, zone: Tz, problems: &mut Problems) -> BTr
     if usage_events.is_some() && usage_sessions.is_some() {
         let hint = "sessions can be cut from events; leave one of the two out".to_string();
         let path = YamlPath::keys(["sources", "usage_sessions"]);
-        problems.push(path, "`usage_events` and `usage_sessions` are both there, and would count twice", hint);
+        problems.push(
+            path,
+            "`usage_events` and `usage_sessions` are both there, and would count twice",
+            hint,
+        );
     }
     let written = [
         ("accounts", Some(accounts)),
@@ -53,7 +61,10 @@ pub(super) fn sources(raw: RawSources, zone: Tz, problems: &mut Problems) -> BTr
 }
 
 fn source(raw: RawSource, zone: Tz, path: &YamlPath, problems: &mut Problems) -> Option<Source> {
-    let is_tab_separated = raw.path.as_deref().is_some_and(|file| file.to_lowercase().ends_with(".tsv"));
+    let is_tab_separated = raw
+        .path
+        .as_deref()
+        .is_some_and(|file| file.to_lowercase().ends_with(".tsv"));
     let csv = csv(&raw.csv, is_tab_separated, &path.key("csv"), problems);
     let numbers = numbers(&raw.numbers, &path.key("numbers"), problems);
     for (index, format) in raw.dates.iter().enumerate() {
@@ -86,7 +97,11 @@ fn source(raw: RawSource, zone: Tz, path: &YamlPath, problems: &mut Problems) ->
 fn input(raw: &RawSource, path: &YamlPath, problems: &mut Problems) -> Option<Input> {
     match (&raw.path, &raw.rows) {
         (Some(_), Some(_)) => {
-            problems.push(path, "`path` and `rows` are both there", Some("keep one of the two".to_string()));
+            problems.push(
+                path,
+                "`path` and `rows` are both there",
+                Some("keep one of the two".to_string()),
+            );
             None
         }
         (None, None) => {
@@ -98,16 +113,29 @@ fn input(raw: &RawSource, path: &YamlPath, problems: &mut Problems) -> Option<In
         (None, Some(rows)) => {
             if raw.format.is_some() {
                 let hint = "leave `format` out".to_string();
-                problems.push(path.key("format"), "`rows` are written here and have no file format", hint);
+                problems.push(
+                    path.key("format"),
+                    "`rows` are written here and have no file format",
+                    hint,
+                );
             }
             Some(inline_rows(rows, &path.key("rows"), problems))
         }
     }
 }
 
-fn files(pattern: &str, format: Option<Format>, path: &YamlPath, problems: &mut Problems) -> Option<Input> {
+fn files(
+    pattern: &str,
+    format: Option<Format>,
+    path: &YamlPath,
+    problems: &mut Problems,
+) -> Option<Input> {
     if pattern.trim().is_empty() || pattern.contains('\0') {
-        problems.push(path.key("path"), "the path is empty or holds a NUL character", None);
+        problems.push(
+            path.key("path"),
+            "the path is empty or holds a NUL character",
+            None,
+        );
         return None;
     }
     let lowered = pattern.to_lowercase();
@@ -121,10 +149,17 @@ fn files(pattern: &str, format: Option<Format>, path: &YamlPath, problems: &mut 
     };
     let Some(format) = format.or(from_ending) else {
         let message = format!("the ending of `{}` does not tell the format", show(pattern));
-        problems.push(path.key("path"), message, Some("add `format: csv` or `format: parquet`".to_string()));
+        problems.push(
+            path.key("path"),
+            message,
+            Some("add `format: csv` or `format: parquet`".to_string()),
+        );
         return None;
     };
-    Some(Input::Files { pattern: pattern.to_string(), format })
+    Some(Input::Files {
+        pattern: pattern.to_string(),
+        format,
+    })
 }
 
 fn inline_rows(rows: &[BTreeMap<String, Json>], path: &YamlPath, problems: &mut Problems) -> Input {
@@ -143,7 +178,10 @@ fn inline_rows(rows: &[BTreeMap<String, Json>], path: &YamlPath, problems: &mut 
         }
         table.push(cells);
     }
-    Input::Rows { columns, rows: table }
+    Input::Rows {
+        columns,
+        rows: table,
+    }
 }
 
 /// A scalar as text, null as `None`.
@@ -154,13 +192,21 @@ fn scalar_text(value: &Json, path: &YamlPath, problems: &mut Problems) -> Option
         Json::Number(number) => Some(number.to_string()),
         Json::String(text) => Some(text.clone()),
         Json::Array(_) | Json::Object(_) => {
-            problems.push(path, "expected text, a number, a boolean or null, found a list or mapping", None);
+            problems.push(
+                path,
+                "expected text, a number, a boolean or null, found a list or mapping",
+                None,
+            );
             None
         }
     }
 }
 
-fn constants(raw: &RawSource, path: &YamlPath, problems: &mut Problems) -> BTreeMap<String, Option<String>> {
+fn constants(
+    raw: &RawSource,
+    path: &YamlPath,
+    problems: &mut Problems,
+) -> BTreeMap<String, Option<String>> {
     let path = path.key("constants");
     let mut constants = BTreeMap::new();
     for (column, value) in &raw.constants {
@@ -178,30 +224,42 @@ fn constants(raw: &RawSource, path: &YamlPath, problems: &mut Problems) -> BTree
 fn check_column(column: &str, text: &str, path: &YamlPath, problems: &mut Problems) {
     let path = path.key(column);
     if text.trim().is_empty() {
-        problems.push(path, "the column is empty", Some("name a column, or write a SQL expression".to_string()));
-    } else if !may_be_header(text) {
-        row_sql(text, "a column", &path, problems);
-    } else if sql::parse(text).is_ok_and(|sql| sql.has_aggregate()) {
+        problems.push(
+            path,
+            "the column is empty",
+            Some("name a column, or write a SQL expression".to_string()),
+        );
+    } else if !may_be_header(text) || sql::parse(text).is_ok_and(|sql| sql.has_aggregate()) {
         row_sql(text, "a column", &path, problems);
     }
 }
 
 /// Whether a text that is not plain SQL may be what some CRM wrote over a column: `Price (USD)`, `Valid from`, `金額(税抜)`.
 fn may_be_header(text: &str) -> bool {
-    let has_sql_marks = text.contains(['\'', '=', '<', '>', '+', '*', ';', '|', '\n']) || text.contains("::");
+    let has_sql_marks =
+        text.contains(['\'', '=', '<', '>', '+', '*', ';', '|', '\n']) || text.contains("::");
     let lowered = text.trim().to_lowercase();
-    let is_case = lowered.starts_with("case when ") || (lowered.starts_with("case ") && lowered.ends_with(" end"));
+    let is_case = lowered.starts_with("case when ")
+        || (lowered.starts_with("case ") && lowered.ends_with(" end"));
     let is_query = lowered.contains("select ");
     !has_sql_marks && !is_case && !is_query && !sql::calls_known_function(text)
 }
 
-fn csv(raw: &RawCsv, is_tab_separated: bool, path: &YamlPath, problems: &mut Problems) -> Option<CsvDialect> {
+fn csv(
+    raw: &RawCsv,
+    is_tab_separated: bool,
+    path: &YamlPath,
+    problems: &mut Problems,
+) -> Option<CsvDialect> {
     let delimiter = match one_byte(&raw.delimiter) {
         // The default of a file whose ending says otherwise.
         Some(b',') if is_tab_separated => Some(b'\t'),
         Some(byte) if !byte.is_ascii_alphanumeric() && byte != b'\n' && byte != b'\r' => Some(byte),
         _ => {
-            let message = format!("expected one ASCII character, found `{}`", show(&raw.delimiter));
+            let message = format!(
+                "expected one ASCII character, found `{}`",
+                show(&raw.delimiter)
+            );
             let hint = r#"`","`, `";"`, `"|"` or `"\t"`"#.to_string();
             problems.push(path.key("delimiter"), message, hint);
             None
@@ -209,15 +267,28 @@ fn csv(raw: &RawCsv, is_tab_separated: bool, path: &YamlPath, problems: &mut Pro
     };
     let quote = match (raw.quote.is_empty(), one_byte(&raw.quote)) {
         (true, _) => None,
-        (false, Some(byte)) if !byte.is_ascii_alphanumeric() && !byte.is_ascii_whitespace() => Some(byte),
+        (false, Some(byte)) if !byte.is_ascii_alphanumeric() && !byte.is_ascii_whitespace() => {
+            Some(byte)
+        }
         _ => {
-            let message = format!("expected one ASCII character or nothing, found `{}`", show(&raw.quote));
-            problems.push(path.key("quote"), message, Some(r#"`'"'`, or `""` for none"#.to_string()));
+            let message = format!(
+                "expected one ASCII character or nothing, found `{}`",
+                show(&raw.quote)
+            );
+            problems.push(
+                path.key("quote"),
+                message,
+                Some(r#"`'"'`, or `""` for none"#.to_string()),
+            );
             None
         }
     };
     if quote.is_some() && quote == delimiter {
-        problems.push(path.key("quote"), "`quote` and `delimiter` are the same character", None);
+        problems.push(
+            path.key("quote"),
+            "`quote` and `delimiter` are the same character",
+            None,
+        );
     }
     let encoding = encoding(&raw.encoding, &path.key("encoding"), problems);
     Some(CsvDialect {
@@ -239,8 +310,19 @@ fn one_byte(text: &str) -> Option<u8> {
 }
 
 fn encoding(label: &str, path: &YamlPath, problems: &mut Problems) -> Option<&'static Encoding> {
-    const SUGGESTED: &[&str] =
-        &["utf-8", "shift_jis", "euc-jp", "iso-2022-jp", "windows-1252", "iso-8859-1", "utf-16le", "utf-16be", "gbk", "big5", "euc-kr"];
+    const SUGGESTED: &[&str] = &[
+        "utf-8",
+        "shift_jis",
+        "euc-jp",
+        "iso-2022-jp",
+        "windows-1252",
+        "iso-8859-1",
+        "utf-16le",
+        "utf-16be",
+        "gbk",
+        "big5",
+        "euc-kr",
+    ];
     const OTHER_NAMES: &[(&str, &str)] = &[
         ("cp932", "shift_jis"),
         ("utf-8-sig", "utf-8"),
@@ -252,9 +334,13 @@ fn encoding(label: &str, path: &YamlPath, problems: &mut Problems) -> Option<&'s
     let found = Encoding::for_label_no_replacement(label.as_bytes());
     if found.is_none() {
         let lowered = label.trim().to_lowercase();
-        let other = OTHER_NAMES.iter().find(|(name, _)| *name == lowered).map(|(_, known)| vec![*known]);
+        let other = OTHER_NAMES
+            .iter()
+            .find(|(name, _)| *name == lowered)
+            .map(|(_, known)| vec![*known]);
         let near = other.unwrap_or_else(|| nearest(&lowered, SUGGESTED.iter().copied(), 1));
-        let hint = did_you_mean(&near).unwrap_or("for example `utf-8`, `shift_jis`, `euc-jp`, `windows-1252`".into());
+        let hint = did_you_mean(&near)
+            .unwrap_or("for example `utf-8`, `shift_jis`, `euc-jp`, `windows-1252`".into());
         problems.push(path, format!("unknown encoding `{}`", show(label)), hint);
     }
     found
@@ -264,35 +350,58 @@ fn numbers(raw: &RawNumbers, path: &YamlPath, problems: &mut Problems) -> Option
     let mark = |text: &str| {
         let mut chars = text.chars();
         match (chars.next(), chars.next()) {
-            (Some(mark), None) if !mark.is_alphanumeric() && !matches!(mark, '-' | '+') && !mark.is_control() => Some(mark),
+            (Some(mark), None)
+                if !mark.is_alphanumeric() && !matches!(mark, '-' | '+') && !mark.is_control() =>
+            {
+                Some(mark)
+            }
             _ => None,
         }
     };
     let thousands = mark(&raw.thousands);
     if thousands.is_none() && !raw.thousands.is_empty() {
-        let message = format!("expected one character or nothing, found `{}`", show(&raw.thousands));
-        problems.push(path.key("thousands"), message, Some(r#"`","`, `"."`, `" "` or `""`"#.to_string()));
+        let message = format!(
+            "expected one character or nothing, found `{}`",
+            show(&raw.thousands)
+        );
+        problems.push(
+            path.key("thousands"),
+            message,
+            Some(r#"`","`, `"."`, `" "` or `""`"#.to_string()),
+        );
     }
     let decimal = mark(&raw.decimal);
     if decimal.is_none() {
         let message = format!("expected one character, found `{}`", show(&raw.decimal));
-        problems.push(path.key("decimal"), message, Some(r#"`"."` or `","`"#.to_string()));
+        problems.push(
+            path.key("decimal"),
+            message,
+            Some(r#"`"."` or `","`"#.to_string()),
+        );
     }
     if decimal.is_some() && thousands == decimal {
-        let message = format!("`thousands` and `decimal` are both `{}`", show(&raw.decimal));
+        let message = format!(
+            "`thousands` and `decimal` are both `{}`",
+            show(&raw.decimal)
+        );
         let hint = match raw.decimal.as_str() {
             "," => r#"add `thousands: "."`, or `thousands: ""` for none"#,
             _ => r#"add `decimal: ","`, or `thousands: ""` for none"#,
         };
         problems.push(path, message, Some(hint.to_string()));
     }
-    Some(Numbers { thousands, decimal: decimal? })
+    Some(Numbers {
+        thousands,
+        decimal: decimal?,
+    })
 }
 
 fn check_date_format(format: &str, path: &YamlPath, problems: &mut Problems) {
     let items: Vec<Item<'_>> = StrftimeItems::new(format).collect();
     let is_valid = !items.contains(&Item::Error);
-    let has_parts = items.iter().any(|item| matches!(item, Item::Numeric(..) | Item::Fixed(_)));
+    let has_parts = items
+        .iter()
+        .any(|item| matches!(item, Item::Numeric(..) | Item::Fixed(_)));
     if is_valid && has_parts {
         return;
     }
@@ -309,7 +418,11 @@ fn check_date_format(format: &str, path: &YamlPath, problems: &mut Problems) {
         true => format!("did you mean `{}`?", show(&guess)),
         false => "for example `%Y/%m/%d` or `%d.%m.%Y %H:%M`".to_string(),
     };
-    problems.push(path, format!("`{}` is not a date format", show(format)), hint);
+    problems.push(
+        path,
+        format!("`{}` is not a date format", show(format)),
+        hint,
+    );
 }
 
 #[cfg(test)]
@@ -318,10 +431,29 @@ mod tests {
 
     #[test]
     fn headers_and_sql_are_told_apart() {
-        for header in ["Account ID", "Price (USD)", "金額(税抜)", "Valid from", "Date and time", "A/B", "a-b", "%", "amount"] {
+        for header in [
+            "Account ID",
+            "Price (USD)",
+            "金額(税抜)",
+            "Valid from",
+            "Date and time",
+            "A/B",
+            "a-b",
+            "%",
+            "amount",
+        ] {
             assert!(may_be_header(header), "{header}");
         }
-        for sql in ["UPPER(name", "a + b", "CASE WHEN a THEN b", "CASE a WHEN 1 THEN b END", "x IN (SELECT a FROM t)", "'EUR'", "a::date", "COALESCE(a, b)"] {
+        for sql in [
+            "UPPER(name",
+            "a + b",
+            "CASE WHEN a THEN b",
+            "CASE a WHEN 1 THEN b END",
+            "x IN (SELECT a FROM t)",
+            "'EUR'",
+            "a::date",
+            "COALESCE(a, b)",
+        ] {
             assert!(!may_be_header(sql), "{sql}");
         }
     }

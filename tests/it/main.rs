@@ -1,0 +1,30 @@
+//! Everything that is tested from outside, in one binary: it is linked once.
+//!
+//! | file | what |
+//! |---|---|
+//! | `stories` | small companies whose numbers one can check by eye: `tests/cases/<story>/` |
+//! | `properties` | what must hold for any company |
+//! | `worked_examples` | the field's printed examples, by the program's own catalogue |
+//! | `cli` | exit codes, messages, what is written and what is not |
+//! | `config` | pipeline files that load, and reports on those that do not |
+//! | `python` | an independent computation of the same tables, and readers other than our own |
+
+#![allow(clippy::disallowed_methods, reason = "tests read and write their own cases")]
+
+mod cli;
+mod config;
+mod properties;
+mod stories;
+mod support;
+mod worked_examples;
+
+/// A file that is not declared above would never run.
+#[test]
+fn no_test_file_is_forgotten() {
+    let folder = support::repository().join("tests/it");
+    let declarations = std::fs::read_to_string(folder.join("main.rs")).unwrap();
+    for file in support::names_in(&folder) {
+        let Some(module) = file.strip_suffix(".rs").filter(|module| *module != "main") else { continue };
+        assert!(declarations.contains(&format!("\nmod {module};\n")), "tests/it/{file} is not declared in main.rs");
+    }
+}
