@@ -25,7 +25,11 @@ pub struct AccountPeriods {
 /// One row per period: `period_index`, `period_start`, `period_end`, `days_in_period`, `is_complete`.
 pub fn periods(context: Context, as_of: DateTime<Utc>) -> PolarsResult<LazyFrame> {
     let calendar = context.calendar;
-    let all: Vec<_> = context.range.indices().map(|index| calendar.period(index)).collect();
+    let all: Vec<_> = context
+        .range
+        .indices()
+        .map(|index| calendar.period(index))
+        .collect();
     let frame = df!(
         PERIOD => all.iter().map(|period| period.index).collect::<Vec<_>>(),
         PERIOD_START => all.iter().map(|period| period.start).collect::<Vec<_>>(),
@@ -47,29 +51,62 @@ pub fn account_periods(
     let versions = mrr::versions(inputs, context);
     let range = movements::snapshot_range(context);
     let snapshots = mrr::snapshots(versions.clone(), rates.clone(), range, context);
-    let ledger = Ledger { versions: versions.clone(), rates: rates.clone(), snapshots, range };
+    let ledger = Ledger {
+        versions: versions.clone(),
+        rates: rates.clone(),
+        snapshots,
+        range,
+    };
     let origins = mrr::origins(versions.clone(), rates.clone(), context);
     let origins = mrr::origins_by_period(origins, inputs, context)?;
     let products = movements::product_movements(&ledger, origins.clone(), inputs, context)?;
-    let churn_causes = movements::causes_of_churn(products.clone(), versions.clone(), inputs, context);
+    let churn_causes =
+        movements::causes_of_churn(products.clone(), versions.clone(), inputs, context);
     let movements = movements::account_movements(products.clone(), churn_causes.clone(), context);
     let trials = mrr::trials(versions.clone(), rates.clone(), context);
 
-    let daily_revenue = inputs.invoice_lines.clone().map(|lines| revenue::daily(lines, rates.clone(), context));
+    let daily_revenue = inputs
+        .invoice_lines
+        .clone()
+        .map(|lines| revenue::daily(lines, rates.clone(), context));
     let history = histories(inputs, daily_revenue.clone(), context, window_days)?;
     let key = || [col(PERIOD), col(ACCOUNT_ID)];
-    let left = |frame: LazyFrame, other: LazyFrame| frame.join(other, key(), key(), JoinArgs::new(JoinType::Left));
+    let left = |frame: LazyFrame, other: LazyFrame| {
+        frame.join(other, key(), key(), JoinArgs::new(JoinType::Left))
+    };
 
-    let mut facts = left(history, movements.drop(by_name(["movement", "stays", "revalued", "churn_cause"], true, false)));
+    let mut facts = left(
+        history,
+        movements.drop(by_name(
+            ["movement", "stays", "revalued", "churn_cause"],
+            true,
+            false,
+        )),
+    );
     facts = left(facts, origins);
-    facts = left(facts, inputs.account_map.applied(trials, context.range).group_by(key()).agg([col("trial_mrr").sum()]));
-    facts = left(facts, attributes::main_plans(ledger.snapshots.clone(), inputs, context.range)?);
+    facts = left(
+        facts,
+        inputs
+            .account_map
+            .applied(trials, context.range)
+            .group_by(key())
+            .agg([col("trial_mrr").sum()]),
+    );
+    facts = left(
+        facts,
+        attributes::main_plans(ledger.snapshots.clone(), inputs, context.range)?,
+    );
     if let Some(daily) = &inputs.usage_daily {
-        facts = left(facts, usage::per_period(daily.clone(), &inputs.account_map, context));
+        facts = left(
+            facts,
+            usage::per_period(daily.clone(), &inputs.account_map, context),
+        );
         if !inputs.account_map.is_empty() {
-            let exact = usage::merged_active_days(daily.clone(), &inputs.account_map, window_days, context);
+            let exact =
+                usage::merged_active_days(daily.clone(), &inputs.account_map, window_days, context);
             facts = left(facts, exact).with_column(
-                coalesce(&[col("merged_active_days"), col("window_active_days")]).alias("window_active_days"),
+                coalesce(&[col("merged_active_days"), col("window_active_days")])
+                    .alias("window_active_days"),
             );
         }
     }
@@ -82,8 +119,13 @@ pub fn account_periods(
     if let Some(lines) = &inputs.invoice_lines {
         missing.push(revenue::missing_rates(lines.clone(), rates, context));
     }
-    let missing_rates = concat(missing, UnionArgs::default())?.unique(None, UniqueKeepStrategy::Any);
-    Ok(AccountPeriods { facts, products, missing_rates })
+    let missing_rates =
+        concat(missing, UnionArgs::default())?.unique(None, UniqueKeepStrategy::Any);
+    Ok(AccountPeriods {
+        facts,
+        products,
+        missing_rates,
+    })
 }
 
 /// The spine with all that accumulates over an account's life: sign-up, revenue, last payment, last use, windows.
@@ -95,33 +137,70 @@ fn histories(
 ) -> PolarsResult<LazyFrame> {
     let calendar = context.calendar;
     let day_of = |frame: LazyFrame, day: Expr| frame.select([col(ACCOUNT_ID), day.alias("day")]);
-    let signups = inputs.accounts.clone().group_by([col(ACCOUNT_ID)]).agg([col("signup_date").min().alias("signup")]);
+    let signups = inputs
+        .accounts
+        .clone()
+        .group_by([col(ACCOUNT_ID)])
+        .agg([col("signup_date").min().alias("signup")]);
     let mut signs = vec![
         day_of(signups.clone(), col("signup")),
-        day_of(inputs.subscriptions.clone(), calendar.local_date(col("started_at"))),
+        day_of(
+            inputs.subscriptions.clone(),
+            calendar.local_date(col("started_at")),
+        ),
     ];
-    signs.extend(daily_revenue.iter().map(|daily| day_of(daily.clone(), col("day"))));
-    signs.extend(inputs.usage_daily.iter().map(|daily| day_of(daily.clone(), col("day"))));
+    signs.extend(
+        daily_revenue
+            .iter()
+            .map(|daily| day_of(daily.clone(), col("day"))),
+    );
+    signs.extend(
+        inputs
+            .usage_daily
+            .iter()
+            .map(|daily| day_of(daily.clone(), col("day"))),
+    );
     let first_signs = concat(signs, UnionArgs::default())?
         .filter(col("day").is_not_null())
         .group_by([col(ACCOUNT_ID)])
         .agg([calendar.index_of_date(col("day").min()).alias("first_sign")]);
-    let spine = each_period(first_signs, col("first_sign"), lit(NULL).cast(DataType::Int32), context.range)
-        .select([col(PERIOD), col(ACCOUNT_ID)]);
+    let spine = each_period(
+        first_signs,
+        col("first_sign"),
+        lit(NULL).cast(DataType::Int32),
+        context.range,
+    )
+    .select([col(PERIOD), col(ACCOUNT_ID)]);
 
     let key = || [col(PERIOD), col(ACCOUNT_ID)];
-    let left = |frame: LazyFrame, other: LazyFrame| frame.join(other, key(), key(), JoinArgs::new(JoinType::Left));
-    let mut history = spine.clone().left_join(signups, col(ACCOUNT_ID), col(ACCOUNT_ID));
+    let left = |frame: LazyFrame, other: LazyFrame| {
+        frame.join(other, key(), key(), JoinArgs::new(JoinType::Left))
+    };
+    let mut history = spine
+        .clone()
+        .left_join(signups, col(ACCOUNT_ID), col(ACCOUNT_ID));
     let mut sums: Vec<&str> = Vec::new();
     let mut latest = Vec::new();
     if let Some(daily) = daily_revenue {
-        history = left(history, revenue::per_period(spine.clone(), daily, window_days, context)?);
-        sums.extend([REVENUE, "revenue_to_date", "invoices_to_date", "revenue_12m", "invoices_12m"]);
+        history = left(
+            history,
+            revenue::per_period(spine.clone(), daily, window_days, context)?,
+        );
+        sums.extend([
+            REVENUE,
+            "revenue_to_date",
+            "invoices_to_date",
+            "revenue_12m",
+            "invoices_12m",
+        ]);
         sums.extend(["window_revenue", "window_invoices"]);
         latest.push("last_payment");
     }
     if let Some(daily) = &inputs.usage_daily {
-        history = left(history, usage::recency(spine, daily.clone(), window_days, context)?);
+        history = left(
+            history,
+            usage::recency(spine, daily.clone(), window_days, context)?,
+        );
         sums.push("window_active_days");
         latest.push("last_use");
     }
@@ -131,7 +210,11 @@ fn histories(
     let mut merged = vec![col("signup").min()];
     merged.extend(sums.into_iter().map(|name| col(name).sum()));
     merged.extend(latest.into_iter().map(|name| col(name).max()));
-    Ok(inputs.account_map.applied(history, context.range).group_by(key()).agg(merged))
+    Ok(inputs
+        .account_map
+        .applied(history, context.range)
+        .group_by(key())
+        .agg(merged))
 }
 
 const LEDGER_MONEY: [&str; 23] = [
@@ -171,7 +254,15 @@ const LEDGER_COUNTS: [&str; 8] = [
     "cross_sold_accounts",
 ];
 
-const USAGE_COUNTS: [&str; 7] = ["events", "sessions", "session_seconds", "active_days", "active_user_days", "wau", "mau"];
+const USAGE_COUNTS: [&str; 7] = [
+    "events",
+    "sessions",
+    "session_seconds",
+    "active_days",
+    "active_user_days",
+    "wau",
+    "mau",
+];
 
 /// Zeros where an account has nothing, nulls where the input is not there, and what follows from both.
 fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult<LazyFrame> {
@@ -182,55 +273,102 @@ fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult
     let null_count = || lit(NULL).cast(DataType::Int64);
     let null_money = || lit(NULL).cast(money::summed(context.currency));
     let null_date = || lit(NULL).cast(DataType::Date);
-    let since = |last: &str| (col(PERIOD_END).cast(DataType::Int32) - lit(1) - col(last).cast(DataType::Int32)).cast(DataType::Int64);
+    let since = |last: &str| {
+        (col(PERIOD_END).cast(DataType::Int32) - lit(1) - col(last).cast(DataType::Int32))
+            .cast(DataType::Int64)
+    };
 
-    let mut filled: Vec<Expr> = LEDGER_COUNTS.iter().map(|name| col(*name).fill_null(lit(0i64))).collect();
+    let mut filled: Vec<Expr> = LEDGER_COUNTS
+        .iter()
+        .map(|name| col(*name).fill_null(lit(0i64)))
+        .collect();
     filled.extend(LEDGER_MONEY.iter().map(|name| col(*name).fill_null(zero())));
     filled.push(col("quantity").fill_null(lit(0i64)));
     for name in USAGE_COUNTS {
-        filled.push(if has_usage { col(name).fill_null(lit(0i64)) } else { null_count().alias(name) });
+        filled.push(if has_usage {
+            col(name).fill_null(lit(0i64))
+        } else {
+            null_count().alias(name)
+        });
     }
     if !has_usage {
-        filled.extend([null_date().alias("last_use"), null_count().alias("window_active_days")]);
+        filled.extend([
+            null_date().alias("last_use"),
+            null_count().alias("window_active_days"),
+        ]);
     }
     if !has_invoices {
-        filled.extend([REVENUE, "revenue_to_date", "revenue_12m", "window_revenue"].map(|name| null_money().alias(name)));
-        filled.extend(["invoices_to_date", "invoices_12m", "window_invoices"].map(|name| null_count().alias(name)));
+        filled.extend(
+            [REVENUE, "revenue_to_date", "revenue_12m", "window_revenue"]
+                .map(|name| null_money().alias(name)),
+        );
+        filled.extend(
+            ["invoices_to_date", "invoices_12m", "window_invoices"]
+                .map(|name| null_count().alias(name)),
+        );
         filled.push(null_date().alias("last_payment"));
     }
     let shrunk = col(CLOSING_MRR).lt(col(COHORT_MRR));
-    let retained_of_cohort = when(shrunk).then(col(CLOSING_MRR)).otherwise(col(COHORT_MRR));
+    let retained_of_cohort = when(shrunk)
+        .then(col(CLOSING_MRR))
+        .otherwise(col(COHORT_MRR));
     let purchased = col("invoices_12m").gt(lit(0i64)).cast(DataType::Int64);
     let active = col("active_days").gt(lit(0i64)).cast(DataType::Int64);
-    let tenure = col(PERIOD_END).cast(DataType::Int64) - col("first_paid_date").cast(DataType::Int64);
+    let tenure =
+        col(PERIOD_END).cast(DataType::Int64) - col("first_paid_date").cast(DataType::Int64);
     let seats = coalesce(&[col("seats"), col("quantity")]);
     let first_days = first_days(context)?;
     let named = |name: &str, index: &str| {
-        first_days.clone().rename(["index", "start"], [index, name], true)
+        first_days
+            .clone()
+            .rename(["index", "start"], [index, name], true)
     };
     Ok(facts
         .with_columns(filled)
         .with_columns([
-            when(is_customer()).then(seats).otherwise(lit(0i64)).alias("seats"),
-            when(is_customer()).then(tenure).otherwise(lit(0i64)).alias("tenure_days"),
+            when(is_customer())
+                .then(seats)
+                .otherwise(lit(0i64))
+                .alias("seats"),
+            when(is_customer())
+                .then(tenure)
+                .otherwise(lit(0i64))
+                .alias("tenure_days"),
             retained_of_cohort.alias(RETAINED_COHORT_MRR),
             purchased.alias("purchasing_accounts_12m"),
             active.alias("active_accounts"),
             since("last_payment").alias(DAYS_SINCE_LAST_PAYMENT),
             since("last_use").alias(DAYS_SINCE_LAST_USE),
-            context.calendar.index_of_date(col("signup")).alias("signup_index"),
+            context
+                .calendar
+                .index_of_date(col("signup"))
+                .alias("signup_index"),
             // No input tells of the community yet; rules may name the column all the same.
             lit(NULL).cast(DataType::Boolean).alias("community_active"),
             col(CLOSING_MRR).alias("mrr"),
         ])
-        .left_join(named(COHORT_FIRST_PAID, FIRST_PAID), col(FIRST_PAID), col(FIRST_PAID))
-        .left_join(named(COHORT_SIGNUP, "signup_index"), col("signup_index"), col("signup_index")))
+        .left_join(
+            named(COHORT_FIRST_PAID, FIRST_PAID),
+            col(FIRST_PAID),
+            col(FIRST_PAID),
+        )
+        .left_join(
+            named(COHORT_SIGNUP, "signup_index"),
+            col("signup_index"),
+            col("signup_index"),
+        ))
 }
 
 /// `index`, `start` of every period since 1970.
 fn first_days(context: Context) -> PolarsResult<LazyFrame> {
     let epoch = context.calendar.index_of(chrono::NaiveDate::default());
-    let range = PeriodRange { first: epoch, last: context.range.last };
-    let starts: Vec<_> = range.indices().map(|index| context.calendar.start_of(index)).collect();
+    let range = PeriodRange {
+        first: epoch,
+        last: context.range.last,
+    };
+    let starts: Vec<_> = range
+        .indices()
+        .map(|index| context.calendar.start_of(index))
+        .collect();
     Ok(df!("index" => range.indices().collect::<Vec<_>>(), "start" => starts)?.lazy())
 }

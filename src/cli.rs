@@ -105,18 +105,30 @@ struct Project {
 }
 
 /// Reads and checks a pipeline file.
-#[expect(clippy::disallowed_methods, reason = "the command line owns the environment and the pipeline file")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command line owns the environment and the pipeline file"
+)]
 fn project(file: &str) -> Result<Project, Failure> {
     let text = std::fs::read_to_string(file).map_err(|error| {
-        Failure::usage(format!("the pipeline file {file} cannot be read: {error}")).hint("`cskpi init` writes one")
+        Failure::usage(format!("the pipeline file {file} cannot be read: {error}"))
+            .hint("`cskpi init` writes one")
     })?;
     let environment = |name: &str| std::env::var(name).ok();
-    let config::load::Loaded { pipeline, mut problems } = config::load::load(file, &text, &environment);
-    let catalogue = pipeline.as_ref().and_then(|pipeline| {
-        catalogue::resolve(&pipeline.metrics, &pipeline.policy, &mut problems)
-    });
-    match (pipeline, catalogue) {
-        (Some(pipeline), Some(catalogue)) if !problems.has_errors() => Ok(Project { pipeline, catalogue, problems }),
+    let config::load::Loaded {
+        draft,
+        mut problems,
+    } = config::load::load(file, &text, &environment);
+    // A mistake in one section does not hide those in the metrics.
+    let catalogue = draft
+        .as_ref()
+        .and_then(|draft| catalogue::resolve(&draft.metrics, &draft.policy, &mut problems));
+    match (draft, catalogue) {
+        (Some(pipeline), Some(catalogue)) if !problems.has_errors() => Ok(Project {
+            pipeline,
+            catalogue,
+            problems,
+        }),
         _ => Err(problems.into()),
     }
 }
@@ -124,10 +136,13 @@ fn project(file: &str) -> Result<Project, Failure> {
 /// The instant a command takes for now: given, or the clock's.
 #[expect(clippy::disallowed_methods, reason = "the command line owns the clock")]
 fn as_of(given: Option<&str>) -> Result<DateTime<Utc>, Failure> {
-    let Some(text) = given else { return Ok(Utc::now()) };
+    let Some(text) = given else {
+        return Ok(Utc::now());
+    };
     let instant = DateTime::parse_from_rfc3339(text).map(|instant| instant.with_timezone(&Utc));
     instant.map_err(|_| {
-        Failure::usage(format!("--as-of `{text}` is no instant")).hint("write it like 2026-11-21T03:00:00+09:00")
+        Failure::usage(format!("--as-of `{text}` is no instant"))
+            .hint("write it like 2026-11-21T03:00:00+09:00")
     })
 }
 
@@ -151,5 +166,9 @@ fn check_inputs(project: &mut Project) -> Result<(), Failure> {
     let opened = runner::inputs::opened(&project.pipeline)?;
     let columns = runner::inputs::account_columns(&opened["accounts"].1);
     runner::names::check_names(&project.pipeline, &columns, &mut project.problems);
-    if project.problems.has_errors() { Err(std::mem::take(&mut project.problems).into()) } else { Ok(()) }
+    if project.problems.has_errors() {
+        Err(std::mem::take(&mut project.problems).into())
+    } else {
+        Ok(())
+    }
 }

@@ -143,7 +143,14 @@ impl Contract {
                     Each::Dimensions => dimensions,
                     Each::Metrics => metrics,
                 };
-                names.iter().map(|name| Column { name: name.clone(), each: None, ..column.clone() }).collect()
+                names
+                    .iter()
+                    .map(|name| Column {
+                        name: name.clone(),
+                        each: None,
+                        ..column.clone()
+                    })
+                    .collect()
             }
         };
         self.columns.iter().flat_map(spell_out).collect()
@@ -202,8 +209,11 @@ const TEXTS: [&str; 17] = [
 pub fn of(table: &str) -> &'static Contract {
     static ALL: OnceLock<Vec<Contract>> = OnceLock::new();
     let all = ALL.get_or_init(|| {
-        let read = |text: &&str| serde_yaml::from_str(text).expect("a shipped contract is valid YAML");
+        let read =
+            |text: &&str| serde_yaml::from_str(text).expect("a shipped contract is valid YAML");
         TEXTS.iter().map(read).collect()
     });
-    all.iter().find(|contract| contract.table == table).expect("a contract is shipped for every known table")
+    all.iter()
+        .find(|contract| contract.table == table)
+        .expect("a contract is shipped for every known table")
 }

@@ -4,8 +4,8 @@ pub mod attributes;
 pub mod fx;
 pub mod merges;
 pub mod money;
-pub mod mrr;
 pub mod movements;
+pub mod mrr;
 pub mod revenue;
 pub mod stocks;
 pub mod usage;
@@ -43,16 +43,32 @@ pub struct Context<'a> {
 
 /// One row per period and row of `frame`: the whole numbers from `first` to `last` (both included, clipped to `range`; null
 /// `last` is open), as column [`PERIOD`]. Rows whose interval is empty vanish.
-pub(crate) fn each_period(frame: LazyFrame, first: Expr, last: Expr, range: PeriodRange) -> LazyFrame {
-    let from = when(first.clone().lt(lit(range.first))).then(lit(range.first)).otherwise(first);
+pub(crate) fn each_period(
+    frame: LazyFrame,
+    first: Expr,
+    last: Expr,
+    range: PeriodRange,
+) -> LazyFrame {
+    let from = when(first.clone().lt(lit(range.first)))
+        .then(lit(range.first))
+        .otherwise(first);
     let open_or_later = last.clone().is_null().or(last.clone().gt(lit(range.last)));
     let to = when(open_or_later).then(lit(range.last)).otherwise(last);
     frame
-        .with_columns([from.cast(DataType::Int32).alias("__from"), to.cast(DataType::Int32).alias("__to")])
+        .with_columns([
+            from.cast(DataType::Int32).alias("__from"),
+            to.cast(DataType::Int32).alias("__to"),
+        ])
         .filter(col("__from").lt_eq(col("__to")))
         .with_column(
             int_ranges(col("__from"), col("__to") + lit(1), lit(1), DataType::Int32).alias(PERIOD),
         )
-        .explode(by_name([PERIOD], true, false), ExplodeOptions { empty_as_null: false, keep_nulls: false })
+        .explode(
+            by_name([PERIOD], true, false),
+            ExplodeOptions {
+                empty_as_null: false,
+                keep_nulls: false,
+            },
+        )
         .drop(by_name(["__from", "__to"], true, false))
 }

@@ -41,7 +41,12 @@ impl Kind {
 
 impl Failure {
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Usage, message: message.into(), causes: Vec::new(), hints: Vec::new() }
+        Self {
+            kind: Kind::Usage,
+            message: message.into(),
+            causes: Vec::new(),
+            hints: Vec::new(),
+        }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -56,13 +61,23 @@ impl Failure {
         while let Some(cause) = source {
             // Polars explains itself at length; its first paragraph says what matters.
             let text = cause.to_string();
-            let text = text.split("\n\n").next().unwrap_or_default().trim().to_owned();
+            let text = text
+                .split("\n\n")
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned();
             if !message.contains(&text) && !causes.contains(&text) {
                 causes.push(text);
             }
             source = cause.source();
         }
-        Self { kind, message, causes, hints: Vec::new() }
+        Self {
+            kind,
+            message,
+            causes,
+            hints: Vec::new(),
+        }
     }
 
     /// As it is printed on standard error.
@@ -82,14 +97,24 @@ impl From<Problems> for Failure {
     /// The problems render themselves, file and line included.
     fn from(problems: Problems) -> Self {
         let text = problems.to_string();
-        let text = text.trim_end().strip_prefix("error: ").unwrap_or(text.trim_end()).to_owned();
-        Self { kind: Kind::Usage, message: text, causes: Vec::new(), hints: Vec::new() }
+        let text = text
+            .trim_end()
+            .strip_prefix("error: ")
+            .unwrap_or(text.trim_end())
+            .to_owned();
+        Self {
+            kind: Kind::Usage,
+            message: text,
+            causes: Vec::new(),
+            hints: Vec::new(),
+        }
     }
 }
 
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
-        Self::of(Kind::Run, &error).hint("check that the folder can be written to and that the disk has room")
+        Self::of(Kind::Run, &error)
+            .hint("check that the folder can be written to and that the disk has room")
     }
 }
 

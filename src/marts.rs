@@ -15,15 +15,28 @@ pub use movements::mrr_movements;
 
 /// The groups that KPIs are told for: the total, every dimension, the cohorts.
 pub fn groupings(pipeline: &Pipeline) -> Vec<Grouping> {
-    let mut all = vec![Grouping { dimension: TOTAL.into(), member: lit(TOTAL) }];
+    let mut all = vec![Grouping {
+        dimension: TOTAL.into(),
+        member: lit(TOTAL),
+    }];
     all.extend(pipeline.dimensions.iter().map(|dimension| Grouping {
         dimension: dimension.name.clone(),
         member: col(member_column(&dimension.name)),
     }));
-    all.extend([COHORT_FIRST_PAID, COHORT_SIGNUP].map(|name| Grouping { dimension: name.into(), member: col(name) }));
+    all.extend([COHORT_FIRST_PAID, COHORT_SIGNUP].map(|name| Grouping {
+        dimension: name.into(),
+        member: col(name),
+    }));
     all.extend(pipeline.cohorts.iter().map(|cohort| {
-        let members: Vec<Expr> = cohort.by.iter().map(|name| col(member_column(name))).collect();
-        Grouping { dimension: cohort.name.clone(), member: concat_str(members, " | ", false) }
+        let members: Vec<Expr> = cohort
+            .by
+            .iter()
+            .map(|name| col(member_column(name)))
+            .collect();
+        Grouping {
+            dimension: cohort.name.clone(),
+            member: concat_str(members, " | ", false),
+        }
     }));
     all
 }
@@ -45,21 +58,42 @@ pub fn conformed(frame: LazyFrame, periods: LazyFrame, table: &str, shape: Shape
     let columns = contract.expanded(shape.dimensions, shape.metrics);
     let range = shape.published;
     let in_range = col(PERIOD).is_between(lit(range.first), lit(range.last), ClosedInterval::Both);
-    let own = by_name([PERIOD_START, PERIOD_END, IS_COMPLETE, "days_in_period"], false, false);
-    let typed = columns.iter().map(|column| col(&column.name).cast(column.dtype(shape.currency)));
-    let key: Vec<&str> = std::iter::once(PERIOD).chain(contract.key.iter().map(String::as_str)).collect();
+    let own = by_name(
+        [PERIOD_START, PERIOD_END, IS_COMPLETE, "days_in_period"],
+        false,
+        false,
+    );
+    let typed = columns
+        .iter()
+        .map(|column| col(&column.name).cast(column.dtype(shape.currency)));
+    let key: Vec<&str> = std::iter::once(PERIOD)
+        .chain(contract.key.iter().map(String::as_str))
+        .collect();
     frame
         .drop(own)
         .filter(in_range)
         .left_join(periods, col(PERIOD), col(PERIOD))
-        .select(std::iter::once(col(PERIOD)).chain(typed).collect::<Vec<_>>())
-        .sort(key, SortMultipleOptions::default().with_nulls_last(false).with_maintain_order(true))
+        .select(
+            std::iter::once(col(PERIOD))
+                .chain(typed)
+                .collect::<Vec<_>>(),
+        )
+        .sort(
+            key,
+            SortMultipleOptions::default()
+                .with_nulls_last(false)
+                .with_maintain_order(true),
+        )
 }
 
 /// Long form of the evaluated catalogue.
 pub fn kpi_values(evaluated: LazyFrame, catalogue: &Catalogue) -> PolarsResult<LazyFrame> {
     let one = |id: &str, unit: &str, has_denominator: bool| {
-        let denominator = if has_denominator { col(part(id, "denominator")) } else { lit(NULL).cast(DataType::Float64) };
+        let denominator = if has_denominator {
+            col(part(id, "denominator"))
+        } else {
+            lit(NULL).cast(DataType::Float64)
+        };
         evaluated.clone().select([
             col(PERIOD),
             col(DIMENSION),
@@ -71,21 +105,32 @@ pub fn kpi_values(evaluated: LazyFrame, catalogue: &Catalogue) -> PolarsResult<L
             lit(unit).alias("unit"),
         ])
     };
-    let all = catalogue.published().map(|metric| one(&metric.id, &unit_name(metric.unit), metric.denominator.is_some()));
+    let all = catalogue.published().map(|metric| {
+        one(
+            &metric.id,
+            &unit_name(metric.unit),
+            metric.denominator.is_some(),
+        )
+    });
     concat(all.collect::<Vec<_>>(), UnionArgs::default())
 }
 
 /// Wide form of the total.
 pub fn kpi_summary(evaluated: LazyFrame, catalogue: &Catalogue) -> LazyFrame {
     let metrics = catalogue.published_ids().iter().map(|id| col(id.as_str()));
-    evaluated
-        .filter(col(DIMENSION).eq(lit(TOTAL)))
-        .select(std::iter::once(col(PERIOD)).chain(metrics).collect::<Vec<_>>())
+    evaluated.filter(col(DIMENSION).eq(lit(TOTAL))).select(
+        std::iter::once(col(PERIOD))
+            .chain(metrics)
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// The account 360: facts with the dimensions under their own names.
 pub fn account_period(accounts: LazyFrame, dimensions: &[String]) -> LazyFrame {
-    let fixed = contract::of("account_period").columns.iter().filter(|column| column.each.is_none());
+    let fixed = contract::of("account_period")
+        .columns
+        .iter()
+        .filter(|column| column.each.is_none());
     let is_own = |name: &str| ![PERIOD_START, PERIOD_END, IS_COMPLETE].contains(&name);
     let mut selected = vec![col(PERIOD)];
     for column in fixed.filter(|column| is_own(&column.name)) {
@@ -94,14 +139,20 @@ pub fn account_period(accounts: LazyFrame, dimensions: &[String]) -> LazyFrame {
             name => col(name),
         });
     }
-    selected.extend(dimensions.iter().map(|name| col(member_column(name)).alias(name)));
+    selected.extend(
+        dimensions
+            .iter()
+            .map(|name| col(member_column(name)).alias(name)),
+    );
     accounts.select(selected)
 }
 
 /// The definitions in force, one row per published metric and period.
 pub fn metric_dictionary(catalogue: &Catalogue, published: PeriodRange) -> PolarsResult<LazyFrame> {
     let metrics: Vec<_> = catalogue.published().collect();
-    let texts = |of: fn(&crate::metrics::catalogue::Metric) -> String| metrics.iter().map(|metric| of(metric)).collect::<Vec<_>>();
+    let texts = |of: fn(&crate::metrics::catalogue::Metric) -> String| {
+        metrics.iter().map(|metric| of(metric)).collect::<Vec<_>>()
+    };
     let frame = df!(
         "metric" => texts(|metric| metric.id.clone()),
         "label_en" => texts(|metric| metric.label_en.clone()),
@@ -127,6 +178,9 @@ pub fn unit_name(unit: crate::config::Unit) -> String {
 
 /// Adds `cohort_start`, the first day of the cohort's period.
 pub fn with_cohort_start(triangle: LazyFrame, periods: LazyFrame) -> LazyFrame {
-    let starts = periods.select([col(PERIOD).alias(FIRST_PAID), col(PERIOD_START).alias("cohort_start")]);
+    let starts = periods.select([
+        col(PERIOD).alias(FIRST_PAID),
+        col(PERIOD_START).alias("cohort_start"),
+    ]);
     triangle.left_join(starts, col(FIRST_PAID), col(FIRST_PAID))
 }

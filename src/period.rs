@@ -4,9 +4,10 @@
 //! (docs/definitions.md § 1), so that "the period before" is a subtraction and never a join.
 
 use crate::config::{Calendar, Grain, Weekday};
-use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
+use chrono::{
+    DateTime, Datelike, Days, Duration, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc,
+};
 use polars::prelude::{TimeZone as TimeZone_, *};
-
 
 /// One period: grain, bounds as local dates and as UTC instants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +45,19 @@ impl PeriodRange {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PeriodError {
     #[error("`{text}` is not a {grain} (write it like `{example}`, or `last`, or `last-3`)")]
-    NotAPeriod { text: String, grain: &'static str, example: &'static str },
-    #[error("`{text}` is not the first day of a {grain}; the {grain} that holds it starts on {start}")]
-    OffBoundary { text: String, grain: &'static str, start: NaiveDate },
+    NotAPeriod {
+        text: String,
+        grain: &'static str,
+        example: &'static str,
+    },
+    #[error(
+        "`{text}` is not the first day of a {grain}; the {grain} that holds it starts on {start}"
+    )]
+    OffBoundary {
+        text: String,
+        grain: &'static str,
+        start: NaiveDate,
+    },
 }
 
 const EPOCH: NaiveDate = NaiveDate::from_ymd_opt(1970, 1, 1).expect("1970-01-01 is a date");
@@ -123,7 +134,12 @@ impl Calendar {
 
     pub fn period(&self, index: i32) -> Period {
         let end = self.start_of(index + 1);
-        Period { index, start: self.start_of(index), end, end_at: self.midnight(end) }
+        Period {
+            index,
+            start: self.start_of(index),
+            end,
+            end_at: self.midnight(end),
+        }
     }
 
     /// The instant at which a local day begins.
@@ -143,7 +159,9 @@ impl Calendar {
         let first = self.index_of(self.begin);
         let last = self.end.map_or(i32::MAX, |end| self.index_of(end) - 1);
         let is_complete = |index: &i32| self.is_complete(&self.period(*index), as_of);
-        (first..=self.index_of(today).min(last)).rev().find(is_complete)
+        (first..=self.index_of(today).min(last))
+            .rev()
+            .find(is_complete)
     }
 
     /// Mean number of months in a period: 1 for months, 3 for quarters, 12/52 for weeks.
@@ -159,18 +177,33 @@ impl Calendar {
             Grain::Month => "2026-07",
             Grain::Quarter => "2026-Q2",
         };
-        let unreadable = || PeriodError::NotAPeriod { text: text.to_owned(), grain: self.grain.name(), example };
+        let unreadable = || PeriodError::NotAPeriod {
+            text: text.to_owned(),
+            grain: self.grain.name(),
+            example,
+        };
         if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
             let index = self.index_of(date);
             let start = self.start_of(index);
             if start != date {
-                return Err(PeriodError::OffBoundary { text: text.to_owned(), grain: self.grain.name(), start });
+                return Err(PeriodError::OffBoundary {
+                    text: text.to_owned(),
+                    grain: self.grain.name(),
+                    start,
+                });
             }
             return Ok(index);
         }
         let (year, rest) = text.split_once('-').ok_or_else(unreadable)?;
-        let year: i32 = year.parse().ok().filter(|year| (1970..=9999).contains(year)).ok_or_else(unreadable)?;
-        let numbered = |mark: char| rest.strip_prefix(mark).and_then(|digits| digits.parse::<u32>().ok());
+        let year: i32 = year
+            .parse()
+            .ok()
+            .filter(|year| (1970..=9999).contains(year))
+            .ok_or_else(unreadable)?;
+        let numbered = |mark: char| {
+            rest.strip_prefix(mark)
+                .and_then(|digits| digits.parse::<u32>().ok())
+        };
         match self.grain {
             Grain::Month => {
                 let month: u32 = rest.parse().map_err(|_| unreadable())?;
@@ -179,13 +212,17 @@ impl Calendar {
             }
             Grain::Quarter => {
                 // A fiscal year is named for the calendar year in which it starts.
-                let quarter = numbered('Q').filter(|q| (1..=4).contains(q)).ok_or_else(unreadable)?;
-                let start = NaiveDate::from_ymd_opt(year, u32::from(self.fiscal_year_start), 1).ok_or_else(unreadable)?;
+                let quarter = numbered('Q')
+                    .filter(|q| (1..=4).contains(q))
+                    .ok_or_else(unreadable)?;
+                let start = NaiveDate::from_ymd_opt(year, u32::from(self.fiscal_year_start), 1)
+                    .ok_or_else(unreadable)?;
                 Ok(self.index_of(start + Months::new(3 * (quarter - 1))))
             }
             Grain::Week => {
                 let week = numbered('W').ok_or_else(unreadable)?;
-                let thursday = NaiveDate::from_isoywd_opt(year, week, chrono::Weekday::Thu).ok_or_else(unreadable)?;
+                let thursday = NaiveDate::from_isoywd_opt(year, week, chrono::Weekday::Thu)
+                    .ok_or_else(unreadable)?;
                 Ok(self.index_of(thursday))
             }
             Grain::Day => Err(unreadable()),
@@ -207,8 +244,15 @@ impl Calendar {
     pub fn local_date(&self, instant: Expr) -> Expr {
         match fixed_offset_micros(self.time_zone) {
             // Zones without clock changes (all of Japan's history since 1952) need no table look-up per row.
-            Some(offset) => (instant.cast(DataType::Int64) + lit(offset)).cast(utc_micros()).dt().date(),
-            None => instant.dt().convert_time_zone(polars_zone(self.time_zone)).dt().date(),
+            Some(offset) => (instant.cast(DataType::Int64) + lit(offset))
+                .cast(utc_micros())
+                .dt()
+                .date(),
+            None => instant
+                .dt()
+                .convert_time_zone(polars_zone(self.time_zone))
+                .dt()
+                .date(),
         }
     }
 
@@ -226,7 +270,9 @@ impl Calendar {
                 days.floor_div(lit(7))
             }
             Grain::Month => months(),
-            Grain::Quarter => (months() + lit(1) - lit(i32::from(self.fiscal_year_start))).floor_div(lit(3)),
+            Grain::Quarter => {
+                (months() + lit(1) - lit(i32::from(self.fiscal_year_start))).floor_div(lit(3))
+            }
         }
     }
 
@@ -239,8 +285,14 @@ impl Calendar {
 /// Microseconds since 1970-01-01 UTC of a local time. Where clocks skip it, the first instant that exists; where they show
 /// it twice, the earlier.
 pub fn utc_of_local(zone: chrono_tz::Tz, local: NaiveDateTime) -> i64 {
-    let existing = (0..=3).find_map(|hours| zone.from_local_datetime(&(local + Duration::hours(hours))).earliest());
-    existing.map_or_else(|| local.and_utc().timestamp_micros(), |instant| instant.timestamp_micros())
+    let existing = (0..=3).find_map(|hours| {
+        zone.from_local_datetime(&(local + Duration::hours(hours)))
+            .earliest()
+    });
+    existing.map_or_else(
+        || local.and_utc().timestamp_micros(),
+        |instant| instant.timestamp_micros(),
+    )
 }
 
 /// The UTC instant of a column of local times without zone. A time that the clocks skip is read an hour later, one
@@ -266,12 +318,17 @@ pub fn instant_of_local(zone: chrono_tz::Tz, local: Expr) -> Expr {
 fn fixed_offset_micros(zone: chrono_tz::Tz) -> Option<i64> {
     use chrono::Offset;
     let offset_on = |day: NaiveDate| {
-        let offset = zone.offset_from_utc_datetime(&day.and_time(NaiveTime::MIN)).fix();
+        let offset = zone
+            .offset_from_utc_datetime(&day.and_time(NaiveTime::MIN))
+            .fix();
         i64::from(offset.local_minus_utc()) * 1_000_000
     };
     let first = offset_on(EPOCH);
     let weeks = (0..6_800u64).map(|week| EPOCH + Days::new(7 * week));
-    weeks.map(offset_on).all(|offset| offset == first).then_some(first)
+    weeks
+        .map(offset_on)
+        .all(|offset| offset == first)
+        .then_some(first)
 }
 
 /// The type of every staged instant: microseconds, UTC.

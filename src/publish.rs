@@ -51,9 +51,17 @@ pub enum UnitStatus {
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     #[error("the staged table {table} of {period} does not keep its contract")]
-    Audit { table: String, period: chrono::NaiveDate, source: AuditError },
+    Audit {
+        table: String,
+        period: chrono::NaiveDate,
+        source: AuditError,
+    },
     #[error("the table {table} of {period} cannot be written as Parquet")]
-    Encode { table: String, period: chrono::NaiveDate, source: PolarsError },
+    Encode {
+        table: String,
+        period: chrono::NaiveDate,
+        source: PolarsError,
+    },
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -94,14 +102,22 @@ fn staged(
     for table in tables {
         let name = &table.contract.table;
         for period in periods {
-            let encode_error =
-                |source| PublishError::Encode { table: name.clone(), period: period.start, source };
+            let encode_error = |source| PublishError::Encode {
+                table: name.clone(),
+                period: period.start,
+                source,
+            };
             let (rows, bytes) = encoded(&table.rows, period, compression).map_err(encode_error)?;
             let key = key(name, period);
             store.write(&format!("{staging}/{key}"), &bytes)?;
             let path = store.path(&format!("{staging}/{key}"));
-            audit::audited(&path, table.contract, period, rows, shape)
-                .map_err(|source| PublishError::Audit { table: name.clone(), period: period.start, source })?;
+            audit::audited(&path, table.contract, period, rows, shape).map_err(|source| {
+                PublishError::Audit {
+                    table: name.clone(),
+                    period: period.start,
+                    source,
+                }
+            })?;
             let status = match store.read(&key)? {
                 None => UnitStatus::Created,
                 Some(before) if before == bytes => UnitStatus::Reused,
@@ -120,8 +136,15 @@ fn staged(
     Ok(units)
 }
 
-fn committed(store: &Store, staging: &str, units: Vec<PublishedUnit>) -> Result<Vec<PublishedUnit>, PublishError> {
-    for unit in units.iter().filter(|unit| unit.status != UnitStatus::Reused) {
+fn committed(
+    store: &Store,
+    staging: &str,
+    units: Vec<PublishedUnit>,
+) -> Result<Vec<PublishedUnit>, PublishError> {
+    for unit in units
+        .iter()
+        .filter(|unit| unit.status != UnitStatus::Reused)
+    {
         let key = format!("{}/period={}/part-0.parquet", unit.table, unit.period);
         store.commit(&format!("{staging}/{key}"), &key)?;
     }
@@ -129,7 +152,11 @@ fn committed(store: &Store, staging: &str, units: Vec<PublishedUnit>) -> Result<
 }
 
 /// The rows of one period as the bytes of a Parquet file. The same rows give the same bytes.
-fn encoded(rows: &DataFrame, period: &Period, compression: Compression) -> PolarsResult<(usize, Vec<u8>)> {
+fn encoded(
+    rows: &DataFrame,
+    period: &Period,
+    compression: Compression,
+) -> PolarsResult<(usize, Vec<u8>)> {
     let of_period = rows.column(PERIOD)?.i32()?.equal(period.index);
     let mut frame = rows.filter(&of_period)?.drop(PERIOD)?;
     frame.rechunk_mut();

@@ -45,11 +45,16 @@ pub enum RunError {
     #[error(transparent)]
     Input(#[from] InputError),
     #[error("the pipeline names what its inputs do not have\n{problems}")]
-    Names { problems: crate::config::error::Problems },
+    Names {
+        problems: crate::config::error::Problems,
+    },
     #[error("no exchange rate for {}", missing.join(", "))]
     MissingRates { missing: Vec<String> },
     #[error("{stage} failed")]
-    Compute { stage: &'static str, source: PolarsError },
+    Compute {
+        stage: &'static str,
+        source: PolarsError,
+    },
     #[error(transparent)]
     Publish(#[from] PublishError),
 }
@@ -79,7 +84,10 @@ pub fn run(
     let compute = |stage| move |source| RunError::Compute { stage, source };
 
     progress.stage("computing the account × period model");
-    let window_days = pipeline.rfm.as_ref().map_or(1, |rfm| rfm.window_days as i32);
+    let window_days = pipeline
+        .rfm
+        .as_ref()
+        .map_or(1, |rfm| rfm.window_days as i32);
     let model = account_periods(&loaded.inputs, context, request.as_of, window_days)
         .and_then(|model| materialised(&model))
         .map_err(compute("the account × period model"))?;
@@ -90,32 +98,66 @@ pub fn run(
 
     progress.stage("building tables");
     let wanted = wanted_tables(pipeline, request);
-    let shape_names: Vec<String> = pipeline.dimensions.iter().map(|dimension| dimension.name.clone()).collect();
+    let shape_names: Vec<String> = pipeline
+        .dimensions
+        .iter()
+        .map(|dimension| dimension.name.clone())
+        .collect();
     let shape = Shape {
         currency: &pipeline.currency,
         dimensions: &shape_names,
         metrics: catalogue.published_ids(),
         published: request.periods,
     };
-    let tables = tables(pipeline, catalogue, &loaded.inputs, &model, &scored, &wanted, shape, request)
-        .map_err(compute("building the tables"))?;
+    let tables = tables(
+        pipeline,
+        catalogue,
+        &loaded.inputs,
+        &model,
+        &scored,
+        &wanted,
+        shape,
+        request,
+    )
+    .map_err(compute("building the tables"))?;
 
     progress.stage("publishing");
     let store = Store::new(&pipeline.outputs.root);
-    let periods: Vec<_> = request.periods.indices().map(|index| pipeline.calendar.period(index)).collect();
-    let units = publish::published(&store, &request.run_id, &tables, &periods, shape, pipeline.outputs.compression)?;
-    Ok(Outcome { units, inputs: loaded.summaries, notices: notices(pipeline, catalogue, &loaded.inputs) })
+    let periods: Vec<_> = request
+        .periods
+        .indices()
+        .map(|index| pipeline.calendar.period(index))
+        .collect();
+    let units = publish::published(
+        &store,
+        &request.run_id,
+        &tables,
+        &periods,
+        shape,
+        pipeline.outputs.compression,
+    )?;
+    Ok(Outcome {
+        units,
+        inputs: loaded.summaries,
+        notices: notices(pipeline, catalogue, &loaded.inputs),
+    })
 }
 
 /// The periods that the model is computed for: from the first period's trailing windows to the last one published.
 pub fn context(pipeline: &Pipeline, published: PeriodRange) -> Context<'_> {
-    let begin = pipeline.calendar.index_of(pipeline.calendar.begin).min(published.first);
+    let begin = pipeline
+        .calendar
+        .index_of(pipeline.calendar.begin)
+        .min(published.first);
     let lead = pipeline.policy.ltv_churn_periods.max(1) as i32;
     Context {
         calendar: &pipeline.calendar,
         currency: &pipeline.currency,
         policy: &pipeline.policy,
-        range: PeriodRange { first: begin - lead, last: published.last },
+        range: PeriodRange {
+            first: begin - lead,
+            last: published.last,
+        },
     }
 }
 
@@ -127,7 +169,13 @@ pub fn wanted_tables(pipeline: &Pipeline, request: &Request) -> Vec<&'static str
         _ => true,
     };
     let is_in = |list: &[String], table: &str| list.iter().any(|name| name == table);
-    let is_published = |table: &str| pipeline.outputs.tables.as_ref().is_none_or(|list| is_in(list, table));
+    let is_published = |table: &str| {
+        pipeline
+            .outputs
+            .tables
+            .as_ref()
+            .is_none_or(|list| is_in(list, table))
+    };
     let is_selected = |table: &str| request.select.is_empty() || is_in(&request.select, table);
     OUTPUT_TABLES
         .into_iter()
@@ -137,9 +185,28 @@ pub fn wanted_tables(pipeline: &Pipeline, request: &Request) -> Vec<&'static str
 }
 
 /// Runs a plan.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that collects")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that collects"
+)]
 pub(crate) fn collected(frame: LazyFrame) -> PolarsResult<DataFrame> {
     frame.collect()
+}
+
+/// Runs several plans in one pass over what they share, without holding it whole in memory.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that collects"
+)]
+pub(crate) fn collected_together<const N: usize>(
+    plans: [LazyFrame; N],
+) -> PolarsResult<[DataFrame; N]> {
+    let plans = plans.map(|plan| plan.logical_plan).into();
+    let frames = LazyFrame::collect_all_with_engine(plans, Engine::Streaming, OptFlags::default())?;
+    let found = frames.len();
+    frames
+        .try_into()
+        .map_err(|_| polars_err!(ComputeError: "{found} results of {N} plans"))
 }
 
 /// The model held in memory, so that what follows computes it once.
@@ -152,20 +219,38 @@ fn materialised(model: &AccountPeriods) -> PolarsResult<AccountPeriods> {
 }
 
 fn no_missing_rates(model: &AccountPeriods, context: Context) -> Result<(), RunError> {
-    let failed = |source| RunError::Compute { stage: "looking for missing rates", source };
+    let failed = |source| RunError::Compute {
+        stage: "looking for missing rates",
+        source,
+    };
     let order = [PERIOD, CURRENCY];
-    let frame = collected(model.missing_rates.clone().sort(order, SortMultipleOptions::default())).map_err(failed)?;
-    let columns = || -> PolarsResult<_> { Ok((frame.column(PERIOD)?.i32()?, frame.column(CURRENCY)?.str()?)) };
+    let frame = collected(
+        model
+            .missing_rates
+            .clone()
+            .sort(order, SortMultipleOptions::default()),
+    )
+    .map_err(failed)?;
+    let columns = || -> PolarsResult<_> {
+        Ok((frame.column(PERIOD)?.i32()?, frame.column(CURRENCY)?.str()?))
+    };
     let (periods, currencies) = columns().map_err(failed)?;
     let missing: Vec<String> = periods
         .iter()
         .zip(currencies.iter())
         .map(|(period, currency)| {
             let period = period.map_or_else(String::new, |index| context.calendar.label(index));
-            format!("{} in {period}", currency.unwrap_or("a row without currency"))
+            format!(
+                "{} in {period}",
+                currency.unwrap_or("a row without currency")
+            )
         })
         .collect();
-    if missing.is_empty() { Ok(()) } else { Err(RunError::MissingRates { missing }) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(RunError::MissingRates { missing })
+    }
 }
 
 /// Accounts with dimensions, lifetime value and scores, and the score tables themselves.
@@ -176,14 +261,20 @@ struct Scored {
 }
 
 fn scored(pipeline: &Pipeline, model: &AccountPeriods, context: Context) -> PolarsResult<Scored> {
-    let (late, early): (Vec<_>, Vec<_>) = pipeline.dimensions.iter().partition(|dimension| reads_scores(dimension));
+    let (late, early): (Vec<_>, Vec<_>) = pipeline
+        .dimensions
+        .iter()
+        .partition(|dimension| reads_scores(dimension));
     let accounts = dimension::with_members(model.facts.clone(), early.into_iter())?;
     let segment = pipeline.policy.ltv_segment.as_deref().map(member_column);
-    let mut accounts = collected(lifetime::with_ltv(accounts, segment.as_deref(), context)?)?.lazy();
+    let mut accounts =
+        collected(lifetime::with_ltv(accounts, segment.as_deref(), context)?)?.lazy();
     let key = || [col(PERIOD), col(ACCOUNT_ID)];
     // An account that is not scored any more keeps its last score for one period: its churn belongs there.
     let with_last = |accounts: LazyFrame, scores: &LazyFrame, score: &str, name: &str| {
-        let this = scores.clone().select([col(PERIOD), col(ACCOUNT_ID), col(score).alias(name)]);
+        let this = scores
+            .clone()
+            .select([col(PERIOD), col(ACCOUNT_ID), col(score).alias(name)]);
         let before = scores.clone().select([
             (col(PERIOD) + lit(1)).alias(PERIOD),
             col(ACCOUNT_ID),
@@ -204,9 +295,14 @@ fn scored(pipeline: &Pipeline, model: &AccountPeriods, context: Context) -> Pola
         None => accounts.with_column(lit(NULL).cast(DataType::String).alias(RFM_SEGMENT)),
     };
     let begin = pipeline.calendar.index_of(pipeline.calendar.begin);
-    let kept = PeriodRange { first: begin, last: context.range.last };
+    let kept = PeriodRange {
+        first: begin,
+        last: context.range.last,
+    };
     let touch = match &pipeline.touch_model {
-        Some(rules) => Some(collected(touch::touch_segments(accounts.clone(), rules, kept)?)?.lazy()),
+        Some(rules) => {
+            Some(collected(touch::touch_segments(accounts.clone(), rules, kept)?)?.lazy())
+        }
         None => None,
     };
     accounts = match &touch {
@@ -214,7 +310,11 @@ fn scored(pipeline: &Pipeline, model: &AccountPeriods, context: Context) -> Pola
         None => accounts.with_column(lit(NULL).cast(DataType::String).alias(TOUCH_MODEL)),
     };
     let accounts = dimension::with_members(accounts, late.into_iter())?;
-    Ok(Scored { accounts: collected(accounts)?.lazy(), rfm, touch })
+    Ok(Scored {
+        accounts: collected(accounts)?.lazy(),
+        rfm,
+        touch,
+    })
 }
 
 #[expect(clippy::too_many_arguments, reason = "all that a table may be made of")]
@@ -230,9 +330,19 @@ fn tables(
 ) -> PolarsResult<Vec<Table>> {
     let context = context(pipeline, request.periods);
     let groupings = marts::groupings(pipeline);
-    let available = Available { invoice_lines: inputs.invoice_lines.is_some(), usage: inputs.usage_daily.is_some() };
+    let available = Available {
+        invoice_lines: inputs.invoice_lines.is_some(),
+        usage: inputs.usage_daily.is_some(),
+    };
     let calendar_periods = periods(context, request.as_of)?;
-    let kpis = collected(evaluated(scored.accounts.clone(), &groupings, catalogue, available, context)?)?.lazy();
+    let kpis = collected(evaluated(
+        scored.accounts.clone(),
+        &groupings,
+        catalogue,
+        available,
+        context,
+    )?)?
+    .lazy();
     let begin = pipeline.calendar.index_of(pipeline.calendar.begin);
     let mut built = Vec::new();
     for table in wanted {
@@ -249,7 +359,13 @@ fn tables(
             "cohort_retention" => {
                 let accounts = scored.accounts.clone();
                 let has_revenue = available.invoice_lines;
-                let triangle = cohort::cohort_retention(accounts, begin, request.periods, has_revenue, context)?;
+                let triangle = cohort::cohort_retention(
+                    accounts,
+                    begin,
+                    request.periods,
+                    has_revenue,
+                    context,
+                )?;
                 marts::with_cohort_start(triangle, calendar_periods.clone())
             }
             "account_period" => marts::account_period(scored.accounts.clone(), shape.dimensions),
@@ -261,8 +377,16 @@ fn tables(
             "touch_segments" => scored.touch.clone().unwrap_or_default(),
             _ => marts::metric_dictionary(catalogue, request.periods)?,
         };
-        let rows = collected(marts::conformed(frame, calendar_periods.clone(), table, shape))?;
-        built.push(Table { contract: contract::of(table), rows });
+        let rows = collected(marts::conformed(
+            frame,
+            calendar_periods.clone(),
+            table,
+            shape,
+        ))?;
+        built.push(Table {
+            contract: contract::of(table),
+            rows,
+        });
     }
     Ok(built)
 }
@@ -270,20 +394,42 @@ fn tables(
 fn notices(pipeline: &Pipeline, catalogue: &Catalogue, inputs: &Inputs) -> Vec<String> {
     let mut notices = Vec::new();
     let nulled = |need: &str| -> Vec<&str> {
-        catalogue.published().filter(|m| m.needs.iter().any(|n| n == need)).map(|m| m.id.as_str()).collect()
+        catalogue
+            .published()
+            .filter(|m| m.needs.iter().any(|n| n == need))
+            .map(|m| m.id.as_str())
+            .collect()
     };
     let mut missing = |need: &str, is_there: bool, what: &str| {
         let metrics = nulled(need);
         if !is_there && !metrics.is_empty() {
-            notices.push(format!("no {what} is mapped; null are {}", metrics.join(", ")));
+            notices.push(format!(
+                "no {what} is mapped; null are {}",
+                metrics.join(", ")
+            ));
         }
     };
-    missing("invoice_lines", inputs.invoice_lines.is_some(), "invoice_lines");
-    missing("usage", inputs.usage_daily.is_some(), "usage_events or usage_sessions");
-    if !inputs.is_historised && !pipeline.dimensions.is_empty() {
-        let names: Vec<&str> = pipeline.dimensions.iter().map(|dimension| dimension.name.as_str()).collect();
-        let names = names.join(", ");
-        notices.push(format!("accounts has no valid_from and valid_to: its current values hold for all periods ({names})"));
+    missing(
+        "invoice_lines",
+        inputs.invoice_lines.is_some(),
+        "invoice_lines",
+    );
+    missing(
+        "usage",
+        inputs.usage_daily.is_some(),
+        "usage_events or usage_sessions",
+    );
+    let current: Vec<&str> = pipeline
+        .dimensions
+        .iter()
+        .filter(|dimension| dimension::reads_attributes(dimension))
+        .map(|dimension| dimension.name.as_str())
+        .collect();
+    if !inputs.is_historised && !current.is_empty() {
+        notices.push(format!(
+            "accounts has no valid_from and valid_to: today's values hold for all periods ({})",
+            current.join(", ")
+        ));
     }
     notices
 }

@@ -2,8 +2,8 @@
 
 use crate::config::{CsvDialect, Format, Input, Source};
 use crate::contract::{FILE, ROW};
-use polars::prelude::*;
 use polars::io::HiveOptions;
+use polars::prelude::*;
 use std::path::{Path, PathBuf};
 
 /// A source as it lies there: its own columns, plus [`FILE`] and [`ROW`].
@@ -23,13 +23,23 @@ pub enum SourceError {
     #[error("`{pattern}` is not a path or glob: {reason}")]
     BadPattern { pattern: String, reason: String },
     #[error("{path} cannot be read")]
-    Unreadable { path: String, source: std::io::Error },
+    Unreadable {
+        path: String,
+        source: std::io::Error,
+    },
     #[error("{path} is empty: it has no header line")]
     Empty { path: String },
     #[error("{path} is not {encoding} text")]
-    WrongEncoding { path: String, encoding: &'static str },
+    WrongEncoding {
+        path: String,
+        encoding: &'static str,
+    },
     #[error("{path} cannot be opened as {format}")]
-    Malformed { path: String, format: &'static str, source: PolarsError },
+    Malformed {
+        path: String,
+        format: &'static str,
+        source: PolarsError,
+    },
 }
 
 /// Opens one source. Nothing but headers and metadata is read yet (CSV in another encoding than UTF-8 is read whole).
@@ -47,16 +57,27 @@ pub fn scan(source: &Source) -> Result<Scan, SourceError> {
 
 /// Files that a path or glob names, sorted. Hidden files and those that start with `_` (`_SUCCESS`) are no data.
 fn matching_files(pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
-    let no_file = || SourceError::NoFile { pattern: pattern.to_owned() };
+    let no_file = || SourceError::NoFile {
+        pattern: pattern.to_owned(),
+    };
     let path = Path::new(pattern);
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
-    let glob_pattern = if path.is_dir() { format!("{}/**/*", pattern.trim_end_matches('/')) } else { pattern.to_owned() };
-    let matches = glob::glob(&glob_pattern)
-        .map_err(|error| SourceError::BadPattern { pattern: pattern.to_owned(), reason: error.to_string() })?;
+    let glob_pattern = if path.is_dir() {
+        format!("{}/**/*", pattern.trim_end_matches('/'))
+    } else {
+        pattern.to_owned()
+    };
+    let matches = glob::glob(&glob_pattern).map_err(|error| SourceError::BadPattern {
+        pattern: pattern.to_owned(),
+        reason: error.to_string(),
+    })?;
     let is_data = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(".");
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or(".");
         path.is_file() && !name.starts_with(['.', '_'])
     };
     let mut files = Vec::new();
@@ -70,21 +91,45 @@ fn matching_files(pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
         }
     }
     files.sort();
-    if files.is_empty() { Err(no_file()) } else { Ok(files) }
+    if files.is_empty() {
+        Err(no_file())
+    } else {
+        Ok(files)
+    }
 }
 
 fn inline_rows(columns: &[String], rows: &[Vec<Option<String>>]) -> Scan {
-    let values = |index: usize| rows.iter().map(|row| row[index].as_deref()).collect::<StringChunked>();
+    let values = |index: usize| {
+        rows.iter()
+            .map(|row| row[index].as_deref())
+            .collect::<StringChunked>()
+    };
     let mut series: Vec<Column> = columns
         .iter()
         .enumerate()
         .map(|(index, name)| values(index).with_name(name.as_str().into()).into_column())
         .collect();
-    let schema = columns.iter().map(|name| Field::new(name.as_str().into(), DataType::String)).collect();
-    series.push(Column::new_scalar(FILE.into(), Scalar::from(PlSmallStr::from_static("rows of the pipeline file")), rows.len()));
-    series.push(Column::new(ROW.into(), (1..=rows.len() as i64).collect::<Vec<_>>()));
-    let frame = DataFrame::new_infer_height(series).unwrap_or_default().lazy();
-    Scan { frame, schema, files: Vec::new() }
+    let schema = columns
+        .iter()
+        .map(|name| Field::new(name.as_str().into(), DataType::String))
+        .collect();
+    series.push(Column::new_scalar(
+        FILE.into(),
+        Scalar::from(PlSmallStr::from_static("rows of the pipeline file")),
+        rows.len(),
+    ));
+    series.push(Column::new(
+        ROW.into(),
+        (1..=rows.len() as i64).collect::<Vec<_>>(),
+    ));
+    let frame = DataFrame::new_infer_height(series)
+        .unwrap_or_default()
+        .lazy();
+    Scan {
+        frame,
+        schema,
+        files: Vec::new(),
+    }
 }
 
 /// CSV is read as text, file by file: columns may stand in another order in each.
@@ -93,9 +138,16 @@ fn scan_csv(files: Vec<PathBuf>, dialect: &CsvDialect) -> Result<Scan, SourceErr
     let mut schema = Schema::default();
     for path in &files {
         let name = path.display().to_string();
-        let malformed = |source| SourceError::Malformed { path: name.clone(), format: "CSV", source };
+        let malformed = |source| SourceError::Malformed {
+            path: name.clone(),
+            format: "CSV",
+            source,
+        };
         let size = std::fs::metadata(path)
-            .map_err(|source| SourceError::Unreadable { path: name.clone(), source })?
+            .map_err(|source| SourceError::Unreadable {
+                path: name.clone(),
+                source,
+            })?
             .len();
         if size == 0 {
             return Err(SourceError::Empty { path: name });
@@ -103,9 +155,15 @@ fn scan_csv(files: Vec<PathBuf>, dialect: &CsvDialect) -> Result<Scan, SourceErr
         let reader = if dialect.encoding == encoding_rs::UTF_8 {
             LazyCsvReader::new(PlRefPath::new(name.as_str()))
         } else {
-            LazyCsvReader::new_with_sources(ScanSources::Buffers([decoded(path, dialect)?.into()].into()))
+            LazyCsvReader::new_with_sources(ScanSources::Buffers(
+                [decoded(path, dialect)?.into()].into(),
+            ))
         };
-        let null_words = dialect.null_words.iter().map(|word| word.as_str().into()).collect();
+        let null_words = dialect
+            .null_words
+            .iter()
+            .map(|word| word.as_str().into())
+            .collect();
         let frame = reader
             .with_glob(false)
             .with_has_header(dialect.has_header)
@@ -113,7 +171,10 @@ fn scan_csv(files: Vec<PathBuf>, dialect: &CsvDialect) -> Result<Scan, SourceErr
             .with_quote_char(dialect.quote)
             .with_null_values(Some(NullValues::AllColumns(null_words)))
             .with_infer_schema_length(Some(0))
-            .with_row_index(Some(RowIndex { name: ROW.into(), offset: 0 }))
+            .with_row_index(Some(RowIndex {
+                name: ROW.into(),
+                offset: 0,
+            }))
             .finish()
             .map_err(malformed)?;
         // A spreadsheet counts the header as row 1.
@@ -126,51 +187,93 @@ fn scan_csv(files: Vec<PathBuf>, dialect: &CsvDialect) -> Result<Scan, SourceErr
             frame = frame.with_column(lit(value).alias(key));
         }
         let columns = frame.clone().collect_schema().map_err(malformed)?;
-        for (column, _) in columns.iter().filter(|(column, _)| *column != FILE && *column != ROW) {
+        for (column, _) in columns
+            .iter()
+            .filter(|(column, _)| *column != FILE && *column != ROW)
+        {
             schema.with_column(column.clone(), DataType::String);
         }
         frames.push(frame);
     }
-    let options = UnionArgs { diagonal: true, ..UnionArgs::default() };
-    let frame = concat(frames, options)
-        .map_err(|source| SourceError::Malformed { path: display_all(&files), format: "CSV", source })?;
-    Ok(Scan { frame, schema, files })
+    let options = UnionArgs {
+        diagonal: true,
+        ..UnionArgs::default()
+    };
+    let frame = concat(frames, options).map_err(|source| SourceError::Malformed {
+        path: display_all(&files),
+        format: "CSV",
+        source,
+    })?;
+    Ok(Scan {
+        frame,
+        schema,
+        files,
+    })
 }
 
 fn scan_parquet(files: Vec<PathBuf>) -> Result<Scan, SourceError> {
-    let malformed = |source| SourceError::Malformed { path: display_all(&files), format: "Parquet", source };
-    let paths: Vec<PlRefPath> = files.iter().map(|path| PlRefPath::new(path.display().to_string())).collect();
+    let malformed = |source| SourceError::Malformed {
+        path: display_all(&files),
+        format: "Parquet",
+        source,
+    };
+    let paths: Vec<PlRefPath> = files
+        .iter()
+        .map(|path| PlRefPath::new(path.display().to_string()))
+        .collect();
     let is_hive = files.iter().any(|path| !hive_values(path).is_empty());
     let options = ScanArgsParquet {
         glob: false,
         include_file_paths: Some(FILE.into()),
-        row_index: Some(RowIndex { name: ROW.into(), offset: 1 }),
+        row_index: Some(RowIndex {
+            name: ROW.into(),
+            offset: 1,
+        }),
         allow_missing_columns: true,
-        hive_options: HiveOptions { enabled: Some(is_hive), ..HiveOptions::new_enabled() },
+        hive_options: HiveOptions {
+            enabled: Some(is_hive),
+            ..HiveOptions::new_enabled()
+        },
         ..ScanArgsParquet::default()
     };
     let mut frame = LazyFrame::scan_parquet_files(paths.into(), options)
         .map_err(malformed)?
         .with_column(col(ROW).cast(DataType::Int64));
     let columns = frame.collect_schema().map_err(malformed)?;
-    let own = columns.iter().filter(|(name, _)| *name != FILE && *name != ROW);
-    let schema = own.map(|(name, dtype)| Field::new(name.clone(), dtype.clone())).collect();
-    Ok(Scan { frame, schema, files })
+    let own = columns
+        .iter()
+        .filter(|(name, _)| *name != FILE && *name != ROW);
+    let schema = own
+        .map(|(name, dtype)| Field::new(name.clone(), dtype.clone()))
+        .collect();
+    Ok(Scan {
+        frame,
+        schema,
+        files,
+    })
 }
 
 /// `key=value` folders above a file, outermost first.
 fn hive_values(path: &Path) -> Vec<(String, String)> {
     let folders = path.parent().into_iter().flat_map(Path::components);
     let pairs = folders.filter_map(|folder| folder.as_os_str().to_str()?.split_once('='));
-    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 fn decoded(path: &Path, dialect: &CsvDialect) -> Result<Vec<u8>, SourceError> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|source| SourceError::Unreadable { path: name.clone(), source })?;
+    let bytes = std::fs::read(path).map_err(|source| SourceError::Unreadable {
+        path: name.clone(),
+        source,
+    })?;
     let (text, _, had_errors) = dialect.encoding.decode(&bytes);
     if had_errors {
-        return Err(SourceError::WrongEncoding { path: name, encoding: dialect.encoding.name() });
+        return Err(SourceError::WrongEncoding {
+            path: name,
+            encoding: dialect.encoding.name(),
+        });
     }
     Ok(text.into_owned().into_bytes())
 }

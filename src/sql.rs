@@ -229,6 +229,18 @@ fn check_bounds(text: &str) -> Result<(), SqlError> {
     if holds_query(&tokens) {
         return Err(guard::subquery());
     }
+    // The parser would take such a `CASE` for a name and complain about what follows it.
+    let count = |wanted| {
+        tokens
+            .iter()
+            .filter(|token| keyword(token) == wanted)
+            .count()
+    };
+    if count(Keyword::CASE) > count(Keyword::END) {
+        return Err(SqlError::Syntax {
+            message: "a `CASE` has no `END`".into(),
+        });
+    }
     if depth(&tokens) > MAX_DEPTH {
         return Err(SqlError::TooDeep);
     }

@@ -26,16 +26,39 @@ pub struct Staged {
 /// Why a source does not make its table.
 #[derive(Debug, thiserror::Error)]
 pub enum StagingError {
-    #[error("{table} has no column `{column}`, and none of {} is mapped to it", list(available))]
-    MissingColumn { table: String, column: String, available: Vec<String> },
+    #[error(
+        "{table} has no column `{column}`, and none of {} is mapped to it",
+        list(available)
+    )]
+    MissingColumn {
+        table: String,
+        column: String,
+        available: Vec<String>,
+    },
     #[error("{table} needs one of the columns {}", list(columns))]
     MissingOneOf { table: String, columns: Vec<String> },
     #[error("{table} knows no column `{column}`")]
-    UnknownColumn { table: String, column: String, nearest: Option<String> },
-    #[error("{place} of {table} names the unknown column `{column}`; the source has {}", list(available))]
-    UnknownSourceColumn { table: String, place: String, column: String, available: Vec<String> },
+    UnknownColumn {
+        table: String,
+        column: String,
+        nearest: Option<String>,
+    },
+    #[error(
+        "{place} of {table} names the unknown column `{column}`; the source has {}",
+        list(available)
+    )]
+    UnknownSourceColumn {
+        table: String,
+        place: String,
+        column: String,
+        available: Vec<String>,
+    },
     #[error("{place} of {table}: {source}")]
-    Expression { table: String, place: String, source: sql::SqlError },
+    Expression {
+        table: String,
+        place: String,
+        source: sql::SqlError,
+    },
     #[error("{table} cannot be staged")]
     Plan { table: String, source: PolarsError },
 }
@@ -53,13 +76,27 @@ pub fn staged(
     calendar: &Calendar,
 ) -> Result<Staged, StagingError> {
     let table = contract.table.clone();
-    let plan = |source| StagingError::Plan { table: contract.table.clone(), source };
-    let available: Vec<String> = scan.schema.iter_names().map(|name| name.to_string()).collect();
+    let plan = |source| StagingError::Plan {
+        table: contract.table.clone(),
+        source,
+    };
+    let available: Vec<String> = scan
+        .schema
+        .iter_names()
+        .map(|name| name.to_string())
+        .collect();
     let expression = |text: &str, place: &str| -> Result<Expr, StagingError> {
         let place = || place.to_owned();
-        let parsed = sql::parse(text)
-            .map_err(|source| StagingError::Expression { table: table.clone(), place: place(), source })?;
-        if let Some(column) = parsed.columns().iter().find(|column| !available.contains(column)) {
+        let parsed = sql::parse(text).map_err(|source| StagingError::Expression {
+            table: table.clone(),
+            place: place(),
+            source,
+        })?;
+        if let Some(column) = parsed
+            .columns()
+            .iter()
+            .find(|column| !available.contains(column))
+        {
             return Err(StagingError::UnknownSourceColumn {
                 table: table.clone(),
                 place: place(),
@@ -71,7 +108,9 @@ pub fn staged(
     };
     let mapping = |name: &str| -> Result<Option<Expr>, StagingError> {
         if let Some(constant) = source.constants.get(name) {
-            let value = constant.as_deref().map_or(lit(NULL).cast(DataType::String), lit);
+            let value = constant
+                .as_deref()
+                .map_or(lit(NULL).cast(DataType::String), lit);
             return Ok(Some(value));
         }
         match source.columns.get(name) {
@@ -92,7 +131,11 @@ pub fn staged(
             Some(value) => typed.push((column.name.clone(), value, Some(column.clone()))),
             None if column.optional => {}
             None => {
-                return Err(StagingError::MissingColumn { table, column: column.name.clone(), available });
+                return Err(StagingError::MissingColumn {
+                    table,
+                    column: column.name.clone(),
+                    available,
+                });
             }
         }
     }
@@ -103,17 +146,28 @@ pub fn staged(
         }
     }
     let mapped: Vec<String> = typed.iter().map(|(name, _, _)| name.clone()).collect();
-    let lacks_all = |names: &[String]| !names.is_empty() && !names.iter().any(|name| mapped.contains(name));
+    let lacks_all =
+        |names: &[String]| !names.is_empty() && !names.iter().any(|name| mapped.contains(name));
     if lacks_all(&contract.one_of) {
-        return Err(StagingError::MissingOneOf { table, columns: contract.one_of.clone() });
+        return Err(StagingError::MissingOneOf {
+            table,
+            columns: contract.one_of.clone(),
+        });
     }
 
     let provenance = [col(FILE), col(ROW)];
-    let selected: Vec<Expr> = typed.iter().map(|(name, value, _)| value.clone().alias(name)).collect();
+    let selected: Vec<Expr> = typed
+        .iter()
+        .map(|(name, value, _)| value.clone().alias(name))
+        .collect();
     let mut frame = frame.select([selected, provenance.to_vec()].concat());
     let types = frame.collect_schema().map_err(plan)?;
     let raw = mapped.iter().map(|name| col(name).alias(raw_column(name)));
-    let parser = parse::Parser { source, calendar, is_text_file: is_text(&source.input) };
+    let parser = parse::Parser {
+        source,
+        calendar,
+        is_text_file: is_text(&source.input),
+    };
     let mut parsed = Vec::new();
     for (name, _, column) in &typed {
         let dtype = types.get(name).cloned().unwrap_or(DataType::String);
@@ -125,14 +179,27 @@ pub fn staged(
         };
         parsed.push(parser.value(col(name), &dtype, kind, scale).alias(name));
     }
-    let frame = frame.with_columns(raw.collect::<Vec<_>>()).with_columns(parsed);
-    Ok(Staged { frame, mapped, extra })
+    let frame = frame
+        .with_columns(raw.collect::<Vec<_>>())
+        .with_columns(parsed);
+    Ok(Staged {
+        frame,
+        mapped,
+        extra,
+    })
 }
 
 /// Columns of the source's mapping that the contract does not know: welcome on accounts, a mistake elsewhere.
-fn extra_columns(contract: &Contract, source: &Source, available: &[String]) -> Result<Vec<String>, StagingError> {
+fn extra_columns(
+    contract: &Contract,
+    source: &Source,
+    available: &[String],
+) -> Result<Vec<String>, StagingError> {
     let named = source.columns.keys().chain(source.constants.keys());
-    let mut extra: Vec<String> = named.filter(|name| contract.column(name).is_none()).cloned().collect();
+    let mut extra: Vec<String> = named
+        .filter(|name| contract.column(name).is_none())
+        .cloned()
+        .collect();
     if contract.table != "accounts" {
         return match extra.first() {
             None => Ok(Vec::new()),
@@ -159,5 +226,11 @@ fn extra_columns(contract: &Contract, source: &Source, available: &[String]) -> 
 }
 
 fn is_text(input: &Input) -> bool {
-    !matches!(input, Input::Files { format: crate::config::Format::Parquet, .. })
+    !matches!(
+        input,
+        Input::Files {
+            format: crate::config::Format::Parquet,
+            ..
+        }
+    )
 }

@@ -41,7 +41,11 @@ impl Store {
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StorageError { action: "reading", path, source }),
+            Err(source) => Err(StorageError {
+                action: "reading",
+                path,
+                source,
+            }),
         }
     }
 
@@ -53,7 +57,11 @@ impl Store {
     pub fn write(&self, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
         let path = self.path(key);
         create_parent(&path)?;
-        let failed = |source| StorageError { action: "writing", path: path.clone(), source };
+        let failed = |source| StorageError {
+            action: "writing",
+            path: path.clone(),
+            source,
+        };
         let mut file = File::create(&path).map_err(failed)?;
         file.write_all(bytes).map_err(failed)
     }
@@ -62,20 +70,32 @@ impl Store {
     pub fn commit(&self, staged: &str, key: &str) -> Result<(), StorageError> {
         let path = self.path(key);
         create_parent(&path)?;
-        let failed = |source| StorageError { action: "publishing", path: path.clone(), source };
+        let failed = |source| StorageError {
+            action: "publishing",
+            path: path.clone(),
+            source,
+        };
         let staged = self.path(staged);
         // First the content, then the name, then the folder that holds the name: a power cut loses nothing that was shown.
-        File::open(&staged).and_then(|file| file.sync_all()).map_err(failed)?;
+        File::open(&staged)
+            .and_then(|file| file.sync_all())
+            .map_err(failed)?;
         fs::rename(&staged, &path).map_err(failed)?;
         let folder = path.parent().unwrap_or(&self.root);
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed)
     }
 
     /// Removes a folder and all that is in it, if it is there.
     pub fn remove_folder(&self, key: &str) -> Result<(), StorageError> {
         let path = self.path(key);
         match fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StorageError { action: "removing", path, source }),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StorageError {
+                action: "removing",
+                path,
+                source,
+            }),
             _ => Ok(()),
         }
     }
@@ -83,5 +103,9 @@ impl Store {
 
 fn create_parent(path: &Path) -> Result<(), StorageError> {
     let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder).map_err(|source| StorageError { action: "creating", path: folder.to_owned(), source })
+    fs::create_dir_all(folder).map_err(|source| StorageError {
+        action: "creating",
+        path: folder.to_owned(),
+        source,
+    })
 }

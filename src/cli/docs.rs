@@ -16,14 +16,22 @@ pub struct Args {
 
 pub fn docs(args: &Args) -> Result<(), Failure> {
     let project = project(&args.pipeline)?;
-    print!("{}", dictionary(&project.catalogue, &project.pipeline.name, args.all));
+    print!(
+        "{}",
+        dictionary(&project.catalogue, &project.pipeline.name, args.all)
+    );
     Ok(())
 }
 
 /// The dictionary as Markdown.
 fn dictionary(catalogue: &Catalogue, pipeline: &str, all: bool) -> String {
-    let mut text = format!("# Metrics of `{pipeline}`\n\n| id | label | ラベル | unit | good |\n|---|---|---|---|---|\n");
-    let hidden = catalogue.metrics().iter().filter(|metric| all && metric.hidden);
+    let mut text = format!(
+        "# Metrics of `{pipeline}`\n\n| id | label | ラベル | unit | good |\n|---|---|---|---|---|\n"
+    );
+    let hidden = catalogue
+        .metrics()
+        .iter()
+        .filter(|metric| all && metric.hidden);
     let metrics: Vec<&Metric> = catalogue.published().chain(hidden).collect();
     for metric in &metrics {
         let good = format!("{:?}", metric.good).to_lowercase();
@@ -42,18 +50,31 @@ fn dictionary(catalogue: &Catalogue, pipeline: &str, all: bool) -> String {
 }
 
 fn entry(metric: &Metric) -> String {
-    let mut text = format!("\n## {}\n\n**{}** ({}): {}\n\n```sql\n", metric.id, metric.label_en, metric.label_ja, metric.description);
+    let mut text = format!(
+        "\n## {}\n\n**{}** ({}): {}\n\n```sql\n",
+        metric.id, metric.label_en, metric.label_ja, metric.description
+    );
     match &metric.denominator {
         None => text.push_str(metric.numerator.text()),
-        Some(denominator) => text.push_str(&format!("({})\n/ ({})", metric.numerator.text(), denominator.text())),
+        Some(denominator) => text.push_str(&format!(
+            "({})\n/ ({})",
+            metric.numerator.text(),
+            denominator.text()
+        )),
     }
     text.push_str("\n```\n\n");
     if let Some(periods) = metric.trailing {
-        text.push_str(&format!("- both sides pooled over the trailing {periods} periods\n"));
+        text.push_str(&format!(
+            "- both sides pooled over the trailing {periods} periods\n"
+        ));
     }
     if !metric.needs.is_empty() {
         text.push_str(&format!("- null without {}\n", metric.needs.join(", ")));
     }
-    text.push_str(&format!("- unit: {}; source: {}\n", unit_name(metric.unit), metric.source));
+    text.push_str(&format!(
+        "- unit: {}; source: {}\n",
+        unit_name(metric.unit),
+        metric.source
+    ));
     text
 }

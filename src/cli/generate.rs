@@ -38,10 +38,18 @@ enum Format {
 }
 
 pub fn generate(args: &Args) -> Result<(), Failure> {
-    let start = NaiveDate::parse_from_str(&format!("{}-01", args.start), "%Y-%m-%d")
-        .map_err(|_| Failure::usage(format!("--start `{}` is no month", args.start)).hint("write it like 2024-04"))?;
-    let size =
-        Size { accounts: args.accounts, months: args.months.into(), events: args.events, start, seed: args.seed };
+    let start =
+        NaiveDate::parse_from_str(&format!("{}-01", args.start), "%Y-%m-%d").map_err(|_| {
+            Failure::usage(format!("--start `{}` is no month", args.start))
+                .hint("write it like 2024-04")
+        })?;
+    let size = Size {
+        accounts: args.accounts,
+        months: args.months.into(),
+        events: args.events,
+        start,
+        seed: args.seed,
+    };
     let company = company(&size);
     let formats: &[FileFormat] = match args.format {
         Format::Csv => &[FileFormat::Csv],

@@ -14,10 +14,15 @@ pub struct Args {
     force: bool,
 }
 
-#[expect(clippy::disallowed_methods, reason = "the command line writes the file that the user asked for")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command line writes the file that the user asked for"
+)]
 pub fn init(args: &Args) -> Result<(), Failure> {
     if std::path::Path::new(&args.path).exists() && !args.force {
-        return Err(Failure::usage(format!("{} is already there", args.path)).hint("--force replaces it"));
+        return Err(
+            Failure::usage(format!("{} is already there", args.path)).hint("--force replaces it")
+        );
     }
     std::fs::write(&args.path, TEMPLATE)
         .map_err(|error| Failure::usage(format!("{} cannot be written: {error}", args.path)))?;

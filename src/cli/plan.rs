@@ -36,31 +36,60 @@ pub fn plan(args: &Args) -> Result<(), Failure> {
         None => last_complete,
     };
     let Some(last) = last else {
-        println!("nothing to do: no {} since {} is complete yet", calendar.grain.name(), calendar.begin);
+        println!(
+            "nothing to do: no {} since {} is complete yet",
+            calendar.grain.name(),
+            calendar.begin
+        );
         return Ok(());
     };
     let first = match &args.start {
         Some(start) => named_period(calendar, start, last)?,
-        None => last.saturating_sub(i32::try_from(calendar.lookback).unwrap_or(i32::MAX)).max(begin),
+        None => last
+            .saturating_sub(i32::try_from(calendar.lookback).unwrap_or(i32::MAX))
+            .max(begin),
     };
     let opened = run::inputs::opened(pipeline)?;
     println!("reads");
     for (table, (scan, staged)) in &opened {
-        let bytes: u64 = scan.files.iter().map(|path| path.metadata().map_or(0, |data| data.len())).sum();
-        println!("  {table:<16} {:>5} files {bytes:>14} bytes  columns: {}", scan.files.len(), staged.mapped.join(", "));
+        let bytes: u64 = scan
+            .files
+            .iter()
+            .map(|path| path.metadata().map_or(0, |data| data.len()))
+            .sum();
+        println!(
+            "  {table:<16} {:>5} files {bytes:>14} bytes  columns: {}",
+            scan.files.len(),
+            staged.mapped.join(", ")
+        );
     }
     let periods = PeriodRange { first, last };
-    let request =
-        Request { run_id: String::new(), periods, as_of: now, select: Vec::new(), exclude: Vec::new() };
+    let request = Request {
+        run_id: String::new(),
+        periods,
+        as_of: now,
+        select: Vec::new(),
+        exclude: Vec::new(),
+    };
     let tables = run::wanted_tables(pipeline, &request);
     let store = Store::new(&pipeline.outputs.root);
     println!("writes under {}", store.root().display());
     for index in periods.indices() {
         let period = calendar.period(index);
-        let (there, missing): (Vec<&str>, Vec<&str>) =
-            tables.iter().partition(|table| store.exists(&publish::key(table, &period)));
-        let state = if calendar.is_complete(&period, now) { "complete" } else { "not complete yet" };
-        println!("  {} [{}, {}) {state}", calendar.label(index), period.start, period.end);
+        let (there, missing): (Vec<&str>, Vec<&str>) = tables
+            .iter()
+            .partition(|table| store.exists(&publish::key(table, &period)));
+        let state = if calendar.is_complete(&period, now) {
+            "complete"
+        } else {
+            "not complete yet"
+        };
+        println!(
+            "  {} [{}, {}) {state}",
+            calendar.label(index),
+            period.start,
+            period.end
+        );
         if !missing.is_empty() {
             println!("    new:                   {}", missing.join(", "));
         }

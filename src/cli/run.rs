@@ -60,16 +60,24 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let project = project(&args.pipeline)?;
     let now = as_of(args.common.as_of.as_deref())?;
     let calendar = &project.pipeline.calendar;
-    let Some(last) = calendar.last_complete(now) else { return nothing_to_do(calendar) };
+    let Some(last) = calendar.last_complete(now) else {
+        return nothing_to_do(calendar);
+    };
     let periods = match &args.period {
         None => {
             let lookback = i32::try_from(calendar.lookback).unwrap_or(i32::MAX);
             let begin = calendar.index_of(calendar.begin);
-            PeriodRange { first: last.saturating_sub(lookback).max(begin), last }
+            PeriodRange {
+                first: last.saturating_sub(lookback).max(begin),
+                last,
+            }
         }
         Some(text) => {
             let period = named_period(calendar, text, last)?;
-            PeriodRange { first: period, last: period }
+            PeriodRange {
+                first: period,
+                last: period,
+            }
         }
     };
     execute(&project, periods, now, &args.common)
@@ -94,13 +102,19 @@ pub fn backfill(args: &BackfillArgs) -> Result<(), Failure> {
         Some(text) => named_end(calendar, text, last_or_begin)?,
     };
     if last < first {
-        return Err(Failure::usage("--end must lie after --start; it names the first period that is not computed"));
+        return Err(Failure::usage(
+            "--end must lie after --start; it names the first period that is not computed",
+        ));
     }
     execute(&project, PeriodRange { first, last }, now, &args.common)
 }
 
 fn nothing_to_do(calendar: &Calendar) -> Result<(), Failure> {
-    tracing::info!("nothing to do: no {} since {} is complete yet", calendar.grain.name(), calendar.begin);
+    tracing::info!(
+        "nothing to do: no {} since {} is complete yet",
+        calendar.grain.name(),
+        calendar.begin
+    );
     Ok(())
 }
 
@@ -108,15 +122,22 @@ fn nothing_to_do(calendar: &Calendar) -> Result<(), Failure> {
 pub(super) fn named_period(calendar: &Calendar, text: &str, last: i32) -> Result<i32, Failure> {
     let index = if text == "last" {
         last
-    } else if let Some(back) = text.strip_prefix("last-").and_then(|count| count.parse::<i32>().ok()) {
+    } else if let Some(back) = text
+        .strip_prefix("last-")
+        .and_then(|count| count.parse::<i32>().ok())
+    {
         last.saturating_sub(back)
     } else {
-        calendar.parse_period(text).map_err(|error| Failure::usage(error.to_string()))?
+        calendar
+            .parse_period(text)
+            .map_err(|error| Failure::usage(error.to_string()))?
     };
     if index < calendar.index_of(calendar.begin) {
         let begin = calendar.begin;
-        return Err(Failure::usage(format!("`{text}` lies before calendar.begin ({begin})"))
-            .hint("nothing is published before the calendar begins"));
+        return Err(
+            Failure::usage(format!("`{text}` lies before calendar.begin ({begin})"))
+                .hint("nothing is published before the calendar begins"),
+        );
     }
     Ok(index)
 }
@@ -126,7 +147,12 @@ fn named_end(calendar: &Calendar, text: &str, last: i32) -> Result<i32, Failure>
     named_period(calendar, text, last).map(|index| index - 1)
 }
 
-fn execute(project: &Project, periods: PeriodRange, now: DateTime<Utc>, common: &Common) -> Result<(), Failure> {
+fn execute(
+    project: &Project,
+    periods: PeriodRange,
+    now: DateTime<Utc>,
+    common: &Common,
+) -> Result<(), Failure> {
     table_names(&common.select, "--select")?;
     table_names(&common.exclude, "--exclude")?;
     let pipeline = &project.pipeline;
@@ -145,7 +171,10 @@ fn execute(project: &Project, periods: PeriodRange, now: DateTime<Utc>, common: 
         .map(|index| calendar.label(index))
         .collect();
     if !incomplete.is_empty() {
-        tracing::warn!("not complete yet, published with is_complete = false: {}", incomplete.join(", "));
+        tracing::warn!(
+            "not complete yet, published with is_complete = false: {}",
+            incomplete.join(", ")
+        );
     }
     tracing::info!(
         run_id = request.run_id,
@@ -166,7 +195,10 @@ fn execute(project: &Project, periods: PeriodRange, now: DateTime<Utc>, common: 
         as_of: now,
         started_at,
         finished_at: as_of(None)?,
-        periods: periods.indices().map(|index| calendar.start_of(index)).collect(),
+        periods: periods
+            .indices()
+            .map(|index| calendar.start_of(index))
+            .collect(),
         inputs: Vec::new(),
         units: Vec::new(),
         notices: Vec::new(),
@@ -199,7 +231,8 @@ fn execute(project: &Project, periods: PeriodRange, now: DateTime<Utc>, common: 
 
 /// Sortable, and different for runs of the same second.
 fn run_id(started_at: DateTime<Utc>) -> String {
-    let distinct = blake3::hash(format!("{started_at:?} {}", std::process::id()).as_bytes()).to_hex();
+    let distinct =
+        blake3::hash(format!("{started_at:?} {}", std::process::id()).as_bytes()).to_hex();
     format!("{}-{}", started_at.format("%Y%m%dT%H%M%SZ"), &distinct[..6])
 }
 
@@ -212,7 +245,14 @@ fn report(results: &RunResults, output: Output) {
     if results.error.is_some() {
         return;
     }
-    let Summary { created, replaced, reused, rows, seconds, .. } = summary;
+    let Summary {
+        created,
+        replaced,
+        reused,
+        rows,
+        seconds,
+        ..
+    } = summary;
     println!(
         "{} periods: {created} files created, {replaced} replaced, {reused} unchanged; {rows} rows in {seconds:.1} s",
         results.periods.len()

@@ -21,7 +21,10 @@ pub fn schema(args: &Args) -> Result<(), Failure> {
         let failure = Failure::usage(format!("there is no table `{table}`"));
         return Err(match nearest.first() {
             Some(near) => failure.hint(format!("did you mean `{near}`?")),
-            None => failure.hint(format!("tables: {}", [&INPUT_TABLES[..], &OUTPUT_TABLES[..]].concat().join(", "))),
+            None => failure.hint(format!(
+                "tables: {}",
+                [&INPUT_TABLES[..], &OUTPUT_TABLES[..]].concat().join(", ")
+            )),
         });
     }
     print!("{}", described(contract::of(table)));
@@ -36,10 +39,19 @@ fn described(contract: &Contract) -> String {
     for column in &contract.columns {
         let name = match column.each {
             None => column.name.clone(),
-            Some(each) => format!("<one per {}>", format!("{each:?}").to_lowercase().trim_end_matches('s')),
+            Some(each) => format!(
+                "<one per {}>",
+                format!("{each:?}").to_lowercase().trim_end_matches('s')
+            ),
         };
         let kind = format!("{:?}", column.kind).to_lowercase();
-        let needed = if column.required && !column.optional { "required" } else if column.optional { "optional" } else { "" };
+        let needed = if column.required && !column.optional {
+            "required"
+        } else if column.optional {
+            "optional"
+        } else {
+            ""
+        };
         let mut what = column.description.clone();
         if !column.allowed.is_empty() {
             what.push_str(&format!(" [{}]", column.allowed.join(", ")));

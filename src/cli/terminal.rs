@@ -9,14 +9,18 @@ use tracing_subscriber::EnvFilter;
 
 pub fn start_logging(format: LogFormat, is_quiet: bool) {
     let level = if is_quiet { "warn" } else { "info" };
-    let filter = EnvFilter::try_from_env("CSKPI_LOG").unwrap_or_else(|_| EnvFilter::new(format!("cskpi={level}")));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::try_from_env("CSKPI_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("cskpi={level}")));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second logger can only mean that a test started one before.
     let _ = match format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => {
-            builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init()
-        }
+        LogFormat::Text => builder
+            .with_target(false)
+            .with_ansi(std::io::stderr().is_terminal())
+            .try_init(),
     };
 }
 

@@ -28,7 +28,10 @@ pub fn validate(args: &Args) -> Result<(), Failure> {
                     eprint!("{}", project.problems);
                 }
                 let metrics = project.catalogue.published_ids().len();
-                println!("{file}: ok ({} sources, {metrics} metrics)", project.pipeline.sources.len());
+                println!(
+                    "{file}: ok ({} sources, {metrics} metrics)",
+                    project.pipeline.sources.len()
+                );
             }
             Err(failure) => failures.push(failure),
         }

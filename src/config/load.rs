@@ -9,25 +9,31 @@ use super::error::{Problems, YamlPath};
 use super::raw::RawPipeline;
 use super::{Pipeline, locate, schema, shape, validate, variables};
 
-/// What came of a pipeline file. `pipeline` is there if and only if `problems` has no errors; there may be warnings.
+/// What came of a pipeline file.
 ///
 /// `problems` knows the file's lines: later checks (of metrics, of headers) push theirs by path.
 #[derive(Debug)]
 pub struct Loaded {
-    pub pipeline: Option<Pipeline>,
+    /// The pipeline as far as it could be made out, with stand-ins where the file is wrong: for further checks only,
+    /// unless `problems` has no errors.
+    pub draft: Option<Pipeline>,
     pub problems: Problems,
+}
+
+impl Loaded {
+    /// The pipeline, if nothing is wrong with it (there may be warnings).
+    pub fn pipeline(self) -> Option<Pipeline> {
+        let is_usable = !self.problems.has_errors();
+        self.draft.filter(|_| is_usable)
+    }
 }
 
 /// Loads a pipeline from the text of `file`. `env` gives the values of environment variables; nothing else is asked.
 pub fn load(file: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     let mut problems = Problems::new(file);
     let raw = raw_pipeline(text, env, &mut problems);
-    let pipeline = raw.and_then(|raw| validate::pipeline(raw, file, &mut problems));
-    let is_usable = !problems.has_errors();
-    Loaded {
-        pipeline: pipeline.filter(|_| is_usable),
-        problems,
-    }
+    let draft = raw.and_then(|raw| validate::pipeline(raw, file, &mut problems));
+    Loaded { draft, problems }
 }
 
 /// The parsed form, with stand-ins where the file is wrong; `None` if it is too broken for that.

@@ -42,30 +42,56 @@ impl Contract {
         if !key.is_empty() {
             found.push(self.duplicate_keys(staged.clone(), &key));
         }
-        if let Some(intervals) = self.intervals.as_ref().filter(|i| is_mapped(&i.from) && is_mapped(&i.to)) {
+        if let Some(intervals) = self
+            .intervals
+            .as_ref()
+            .filter(|i| is_mapped(&i.from) && is_mapped(&i.to))
+        {
             let per: Vec<Expr> = intervals.per.iter().map(col).collect();
             // A version of no length is never live and overlaps nothing.
-            let has_length = col(&intervals.to).is_null().or(col(&intervals.to).gt(col(&intervals.from)))
+            let has_length = col(&intervals.to)
+                .is_null()
+                .or(col(&intervals.to).gt(col(&intervals.from)))
                 .or(col(&intervals.from).is_null());
             let order = [per.clone(), vec![col(&intervals.from)]].concat();
             let earlier_end = col(&intervals.to).shift(lit(1)).over(per.clone())?;
-            let is_first = col(&intervals.per[0]).cum_count(false).over(per)?.eq(lit(1));
-            let overlaps = is_first.not().and(earlier_end.clone().is_null().or(earlier_end.gt(col(&intervals.from))));
+            let is_first = col(&intervals.per[0])
+                .cum_count(false)
+                .over(per)?
+                .eq(lit(1));
+            let overlaps = is_first.not().and(
+                earlier_end
+                    .clone()
+                    .is_null()
+                    .or(earlier_end.gt(col(&intervals.from))),
+            );
             let rows = staged
                 .clone()
                 .filter(has_length)
                 .sort_by_exprs(order, SortMultipleOptions::default().with_nulls_last(false))
                 .filter(overlaps);
-            let rule = format!("overlaps the row before it of the same {}", intervals.per.join(", "));
+            let rule = format!(
+                "overlaps the row before it of the same {}",
+                intervals.per.join(", ")
+            );
             found.push(report(rows, &rule, &intervals.from));
         }
         for reference in self.references.iter().filter(|r| is_mapped(&r.column)) {
-            let Some((_, ids)) = referenced.iter().find(|(table, _)| *table == reference.table) else { continue };
+            let Some((_, ids)) = referenced
+                .iter()
+                .find(|(table, _)| *table == reference.table)
+            else {
+                continue;
+            };
             let rows = staged
                 .clone()
                 .filter(col(&reference.column).is_not_null())
                 .anti_join(ids.clone(), col(&reference.column), col("id"));
-            found.push(report(rows, &missing_reference(&reference.table), &reference.column));
+            found.push(report(
+                rows,
+                &missing_reference(&reference.table),
+                &reference.column,
+            ));
         }
         concat(found, UnionArgs::default())
     }
@@ -77,11 +103,21 @@ impl Contract {
         let (mut rule, mut column, mut value) = (none(), none(), none());
         for broken in rules.iter().rev() {
             let holds = broken.broken.clone();
-            rule = when(holds.clone()).then(lit(broken.name.as_str())).otherwise(rule);
-            column = when(holds.clone()).then(lit(broken.column.as_str())).otherwise(column);
-            value = when(holds).then(col(raw_column(&broken.column)).cast(DataType::String)).otherwise(value);
+            rule = when(holds.clone())
+                .then(lit(broken.name.as_str()))
+                .otherwise(rule);
+            column = when(holds.clone())
+                .then(lit(broken.column.as_str()))
+                .otherwise(column);
+            value = when(holds)
+                .then(col(raw_column(&broken.column)).cast(DataType::String))
+                .otherwise(value);
         }
-        let any = rules.iter().map(|rule| rule.broken.clone()).reduce(Expr::or).unwrap_or(lit(false));
+        let any = rules
+            .iter()
+            .map(|rule| rule.broken.clone())
+            .reduce(Expr::or)
+            .unwrap_or(lit(false));
         Ok(staged.filter(any).select([
             rule.alias("rule"),
             column.alias("column"),
@@ -93,19 +129,36 @@ impl Contract {
 
     fn row_rules(&self, mapped: &[String]) -> PolarsResult<Vec<RowRule>> {
         let mut rules = Vec::new();
-        for column in self.columns.iter().filter(|column| mapped.contains(&column.name)) {
+        for column in self
+            .columns
+            .iter()
+            .filter(|column| mapped.contains(&column.name))
+        {
             let mut rule = |name: String, broken: Expr| {
-                rules.push(RowRule { name, column: column.name.clone(), broken });
+                rules.push(RowRule {
+                    name,
+                    column: column.name.clone(),
+                    broken,
+                });
             };
             let value = || col(&column.name);
-            let unreadable = col(raw_column(&column.name)).is_not_null().and(value().is_null());
+            let unreadable = col(raw_column(&column.name))
+                .is_not_null()
+                .and(value().is_null());
             rule(unreadable_rule(column), unreadable);
             if column.required {
                 rule("must have a value".into(), value().is_null());
             }
             if !column.allowed.is_empty() {
-                let allowed = column.allowed.iter().map(|word| value().eq(lit(word.as_str()))).reduce(Expr::or);
-                rule(format!("must be one of {}", column.allowed.join(", ")), allowed.unwrap_or(lit(true)).not());
+                let allowed = column
+                    .allowed
+                    .iter()
+                    .map(|word| value().eq(lit(word.as_str())))
+                    .reduce(Expr::or);
+                rule(
+                    format!("must be one of {}", column.allowed.join(", ")),
+                    allowed.unwrap_or(lit(true)).not(),
+                );
             }
             if let Some(min) = column.min {
                 rule(format!("must be at least {min}"), value().lt(lit(min)));
@@ -114,17 +167,40 @@ impl Contract {
         for check in &self.checks {
             let expression = sql::parse(&check.sql)
                 .map_err(|error| polars_err!(ComputeError: "check of {}: {error}", self.table))?;
-            if expression.columns().iter().all(|name| mapped.contains(name)) {
+            if expression
+                .columns()
+                .iter()
+                .all(|name| mapped.contains(name))
+            {
                 let broken = expression.to_polars()?.not();
-                rules.push(RowRule { name: check.message.clone(), column: check.column.clone(), broken });
+                rules.push(RowRule {
+                    name: check.message.clone(),
+                    column: check.column.clone(),
+                    broken,
+                });
             }
         }
-        Ok(rules.into_iter().map(|rule| RowRule { broken: rule.broken.fill_null(lit(false)), ..rule }).collect())
+        Ok(rules
+            .into_iter()
+            .map(|rule| RowRule {
+                broken: rule.broken.fill_null(lit(false)),
+                ..rule
+            })
+            .collect())
     }
 
     /// Rows of `staged` whose `column` is among `ids` (one column, `id`), reported as not found in `table`.
-    pub fn unknown_references(staged: LazyFrame, column: &str, ids: LazyFrame, table: &str) -> LazyFrame {
-        report(staged.semi_join(ids, col(column), col("id")), &missing_reference(table), column)
+    pub fn unknown_references(
+        staged: LazyFrame,
+        column: &str,
+        ids: LazyFrame,
+        table: &str,
+    ) -> LazyFrame {
+        report(
+            staged.semi_join(ids, col(column), col("id")),
+            &missing_reference(table),
+            column,
+        )
     }
 
     /// Rows that lack a value which they need for another reason than their contract.
@@ -140,8 +216,21 @@ impl Contract {
             .group_by(key.clone())
             .agg([len().alias("__rows")])
             .filter(col("__rows").gt(lit(1)));
-        let rows = staged.join_builder().with(twice).on(key).how(JoinType::Semi).join_nulls(true).finish();
-        report(rows, &format!("the key ({}) stands in more than one row", listed.join(", ")), listed[0])
+        let rows = staged
+            .join_builder()
+            .with(twice)
+            .on(key)
+            .how(JoinType::Semi)
+            .join_nulls(true)
+            .finish();
+        report(
+            rows,
+            &format!(
+                "the key ({}) stands in more than one row",
+                listed.join(", ")
+            ),
+            listed[0],
+        )
     }
 }
 
@@ -163,7 +252,9 @@ fn report(rows: LazyFrame, rule: &str, column: &str) -> LazyFrame {
     rows.select([
         lit(rule).alias("rule"),
         lit(column).alias("column"),
-        col(raw_column(column)).cast(DataType::String).alias("value"),
+        col(raw_column(column))
+            .cast(DataType::String)
+            .alias("value"),
         col(FILE).alias("file"),
         col(ROW).alias("row"),
     ])

@@ -29,8 +29,10 @@ pub struct MergeCycle {
 
 impl AccountMap {
     pub fn new(merges: Vec<Merge>) -> Result<Self, MergeCycle> {
-        let merges: BTreeMap<_, _> =
-            merges.into_iter().map(|merge| (merge.old_account_id, (merge.account_id, merge.period))).collect();
+        let merges: BTreeMap<_, _> = merges
+            .into_iter()
+            .map(|merge| (merge.old_account_id, (merge.account_id, merge.period)))
+            .collect();
         for start in merges.keys() {
             let mut chain = vec![start.clone()];
             while let Some((next, _)) = merges.get(&chain[chain.len() - 1]) {
@@ -51,7 +53,11 @@ impl AccountMap {
     /// The account that `account` counts for at a period's end.
     pub fn survivor(&self, account: &str, period: i32) -> String {
         let mut current = account;
-        while let Some((next, since)) = self.merges.get(current).filter(|(_, since)| *since <= period) {
+        while let Some((next, since)) = self
+            .merges
+            .get(current)
+            .filter(|(_, since)| *since <= period)
+        {
             let _ = since;
             current = next;
         }
@@ -60,7 +66,10 @@ impl AccountMap {
 
     /// Every account that takes part in a merge, on either side.
     pub fn involved(&self) -> BTreeSet<&str> {
-        self.merges.iter().flat_map(|(old, (new, _))| [old.as_str(), new.as_str()]).collect()
+        self.merges
+            .iter()
+            .flat_map(|(old, (new, _))| [old.as_str(), new.as_str()])
+            .collect()
     }
 
     /// `period_index`, `account_id`, `survivor_id` for the accounts that count for another one.
@@ -81,7 +90,9 @@ impl AccountMap {
             Column::new(ACCOUNT_ID.into(), rows.1),
             Column::new("survivor_id".into(), rows.2),
         ];
-        DataFrame::new_infer_height(columns).unwrap_or_default().lazy()
+        DataFrame::new_infer_height(columns)
+            .unwrap_or_default()
+            .lazy()
     }
 
     /// Replaces `account_id` by the account it counts for at the end of the row's period.
@@ -91,7 +102,12 @@ impl AccountMap {
         }
         let on = [col(PERIOD), col(ACCOUNT_ID)];
         frame
-            .join(self.frame(range), on.clone(), on, JoinArgs::new(JoinType::Left))
+            .join(
+                self.frame(range),
+                on.clone(),
+                on,
+                JoinArgs::new(JoinType::Left),
+            )
             .with_column(coalesce(&[col("survivor_id"), col(ACCOUNT_ID)]).alias(ACCOUNT_ID))
             .drop(by_name(["survivor_id"], true, false))
     }

@@ -23,16 +23,27 @@ pub fn summed(currency: &Currency) -> DataType {
 
 /// Rounds to the reporting currency's minor unit.
 pub fn to_minor_unit(value: Expr, currency: &Currency) -> Expr {
-    value.cast(working()).round(currency.minor_digits, RoundMode::HalfAwayFromZero).cast(summed(currency))
+    value
+        .cast(working())
+        .round(currency.minor_digits, RoundMode::HalfAwayFromZero)
+        .cast(summed(currency))
 }
 
 /// Rounds to the minor unit of the currency that another column names; the result keeps the working scale.
 pub fn to_own_minor_unit(value: Expr, currency_code: Expr) -> Expr {
-    let rounded = |digits: u32| value.clone().cast(working()).round(digits, RoundMode::HalfAwayFromZero);
+    let rounded = |digits: u32| {
+        value
+            .clone()
+            .cast(working())
+            .round(digits, RoundMode::HalfAwayFromZero)
+    };
     let mut result = rounded(2);
     for digits in [0, 3, 4] {
         let codes = currency::with_minor_digits(digits);
-        if let Some(is_one) = codes.map(|code| currency_code.clone().eq(lit(code))).reduce(Expr::or) {
+        if let Some(is_one) = codes
+            .map(|code| currency_code.clone().eq(lit(code)))
+            .reduce(Expr::or)
+        {
             result = when(is_one).then(rounded(digits)).otherwise(result);
         }
     }

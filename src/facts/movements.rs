@@ -20,12 +20,20 @@ pub struct Ledger {
 /// The periods whose snapshots a range of results needs: a year before it, for the 12-month figures.
 pub fn snapshot_range(context: Context) -> PeriodRange {
     let year = context.calendar.grain.periods_per_year();
-    PeriodRange { first: context.range.first - year, last: context.range.last }
+    PeriodRange {
+        first: context.range.first - year,
+        last: context.range.last,
+    }
 }
 
 /// One row per period, account and product that had MRR at the period's start, at its end, or a year before:
 /// opening and closing, movement, and causes (signed, or null where the account did not have MRR at both ends).
-pub fn product_movements(ledger: &Ledger, origins: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult<LazyFrame> {
+pub fn product_movements(
+    ledger: &Ledger,
+    origins: LazyFrame,
+    inputs: &Inputs,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
     let zero = || money::zero(context.currency);
     let by_account = [col(PERIOD), col(ACCOUNT_ID)];
     let opening = col("opening").sum().over(by_account.clone())?;
@@ -58,8 +66,16 @@ pub fn product_movements(ledger: &Ledger, origins: LazyFrame, inputs: &Inputs, c
 
     let origin = origins.select([col(PERIOD), col(ACCOUNT_ID), col(FIRST_PAID)]);
     let with_movement = accounts
-        .join(origin, by_account.clone(), by_account, JoinArgs::new(JoinType::Left))
-        .with_columns([movement.cast(DataType::String).alias("movement"), stays.alias("stays")]);
+        .join(
+            origin,
+            by_account.clone(),
+            by_account,
+            JoinArgs::new(JoinType::Left),
+        )
+        .with_columns([
+            movement.cast(DataType::String).alias("movement"),
+            stays.alias("stays"),
+        ]);
     Ok(with_causes(with_movement, context))
 }
 
@@ -90,7 +106,10 @@ fn product_legs(ledger: &Ledger, inputs: &Inputs, context: Context) -> LazyFrame
         .concat(),
     );
     // The opening is worth what it was at its own rate; revalued at this period's rate, it tells fx from real change.
-    let opening = shifted(1).rename(["mrr"], ["opening"], true).drop(by_name(["rate"], true, false));
+    let opening =
+        shifted(1)
+            .rename(["mrr"], ["opening"], true)
+            .drop(by_name(["rate"], true, false));
     let opening = fx::with_rate(opening, ledger.rates.clone(), context).select(
         [
             key(),
@@ -107,27 +126,35 @@ fn product_legs(ledger: &Ledger, inputs: &Inputs, context: Context) -> LazyFrame
         .concat(),
     );
     let year_ago = shifted(year).select([key(), vec![col("mrr").alias("year_ago")]].concat());
-    let union = UnionArgs { diagonal: true, ..UnionArgs::default() };
-    let legs = concat([closing, opening, year_ago], union).unwrap_or_else(|_| ledger.snapshots.clone());
+    let union = UnionArgs {
+        diagonal: true,
+        ..UnionArgs::default()
+    };
+    let legs =
+        concat([closing, opening, year_ago], union).unwrap_or_else(|_| ledger.snapshots.clone());
     let zero = || money::zero(context.currency);
     let sum = |name: &str| col(name).sum().fill_null(zero());
     let count = |name: &str| col(name).sum().fill_null(lit(0i64));
-    inputs.account_map.applied(legs, range).group_by(key()).agg([
-        sum("opening"),
-        sum("revalued"),
-        sum("opening_contract"),
-        sum("closing"),
-        sum("closing_contract"),
-        sum("year_ago"),
-        count("opening_quantity"),
-        count("closing_quantity"),
-        col("opening_tier").max(),
-        col("closing_tier").max(),
-        col("opening_term").max(),
-        col("closing_term").max(),
-        col("opening_held").max().is_not_null(),
-        col("closing_held").max().is_not_null(),
-    ])
+    inputs
+        .account_map
+        .applied(legs, range)
+        .group_by(key())
+        .agg([
+            sum("opening"),
+            sum("revalued"),
+            sum("opening_contract"),
+            sum("closing"),
+            sum("closing_contract"),
+            sum("year_ago"),
+            count("opening_quantity"),
+            count("closing_quantity"),
+            col("opening_tier").max(),
+            col("closing_tier").max(),
+            col("opening_term").max(),
+            col("closing_term").max(),
+            col("opening_held").max().is_not_null(),
+            col("closing_held").max().is_not_null(),
+        ])
 }
 
 /// Splits each product's change into causes. They sum to it exactly: the last one takes what is left.
@@ -141,14 +168,28 @@ fn with_causes(frame: LazyFrame, context: Context) -> LazyFrame {
     let has_quantity = col("opening_quantity").gt(lit(0i64));
     let more = (col("closing_quantity") - col("opening_quantity")).cast(money::working());
     let per_quantity = col("opening_contract").cast(money::working()) * more
-        / when(has_quantity.clone()).then(col("opening_quantity")).otherwise(lit(1i64)).cast(money::working());
-    let quantity = when(has_quantity).then(money::to_minor_unit(per_quantity, context.currency)).otherwise(zero());
-    let tier_changed = col("closing_tier").neq(col("opening_tier")).fill_null(lit(false));
-    let term_changed = col("closing_term").neq(col("opening_term")).fill_null(lit(false));
+        / when(has_quantity.clone())
+            .then(col("opening_quantity"))
+            .otherwise(lit(1i64))
+            .cast(money::working());
+    let quantity = when(has_quantity)
+        .then(money::to_minor_unit(per_quantity, context.currency))
+        .otherwise(zero());
+    let tier_changed = col("closing_tier")
+        .neq(col("opening_tier"))
+        .fill_null(lit(false));
+    let term_changed = col("closing_term")
+        .neq(col("opening_term"))
+        .fill_null(lit(false));
     let rest = col("closing_contract") - col("opening_contract") - col("quantity_mrr");
-    let only = |condition: Expr, value: Expr| when(col("stays").and(condition)).then(value).otherwise(zero());
+    let only = |condition: Expr, value: Expr| {
+        when(col("stays").and(condition))
+            .then(value)
+            .otherwise(zero())
+    };
     let is_movement = |name: &str| col("movement").eq(lit(name)).fill_null(lit(false));
-    let amount_if = |name: &str, value: &str| when(is_movement(name)).then(col(value)).otherwise(zero());
+    let amount_if =
+        |name: &str, value: &str| when(is_movement(name)).then(col(value)).otherwise(zero());
 
     frame
         .with_columns([
@@ -159,9 +200,23 @@ fn with_causes(frame: LazyFrame, context: Context) -> LazyFrame {
         ])
         .with_columns([
             only(is_held.clone().and(tier_changed.clone()), rest.clone()).alias("plan_mrr"),
-            only(is_held.clone().and(tier_changed.clone().not()).and(term_changed.clone()), rest.clone()).alias("term_mrr"),
-            only(is_held.and(tier_changed.not()).and(term_changed.not()), rest).alias("price_mrr"),
-            when(col("stays")).then(col("revalued") - col("opening")).otherwise(zero()).alias(FX_MRR),
+            only(
+                is_held
+                    .clone()
+                    .and(tier_changed.clone().not())
+                    .and(term_changed.clone()),
+                rest.clone(),
+            )
+            .alias("term_mrr"),
+            only(
+                is_held.and(tier_changed.not()).and(term_changed.not()),
+                rest,
+            )
+            .alias("price_mrr"),
+            when(col("stays"))
+                .then(col("revalued") - col("opening"))
+                .otherwise(zero())
+                .alias(FX_MRR),
             amount_if("new", "closing").alias(NEW_MRR),
             amount_if("reactivation", "closing").alias(REACTIVATION_MRR),
             amount_if("churn", "opening").alias(CHURN_MRR),
@@ -169,7 +224,11 @@ fn with_causes(frame: LazyFrame, context: Context) -> LazyFrame {
 }
 
 /// One row per period and account of the ledger: customers, MRR, movements and causes, as `account_period` has them.
-pub fn account_movements(products: LazyFrame, causes_of_churn: LazyFrame, context: Context) -> LazyFrame {
+pub fn account_movements(
+    products: LazyFrame,
+    causes_of_churn: LazyFrame,
+    context: Context,
+) -> LazyFrame {
     let zero = || money::zero(context.currency);
     let by_account = [col(PERIOD), col(ACCOUNT_ID)];
     let mut sums = vec![
@@ -192,32 +251,47 @@ pub fn account_movements(products: LazyFrame, causes_of_churn: LazyFrame, contex
     let closes = || col(CLOSING_MRR).gt(zero());
     let flag = |condition: Expr| condition.fill_null(lit(false)).cast(DataType::Int64);
     let is_movement = |name: &str| col("movement").eq(lit(name));
-    let positive_part = |value: Expr| when(col("stays").and(value.clone().gt(zero()))).then(value).otherwise(zero());
+    let positive_part = |value: Expr| {
+        when(col("stays").and(value.clone().gt(zero())))
+            .then(value)
+            .otherwise(zero())
+    };
     let smaller = |a: &str, b: &str| when(col(a).lt(col(b))).then(col(a)).otherwise(col(b));
 
     products
         .group_by(by_account.clone())
         .agg(sums)
-        .join(causes_of_churn, by_account.clone(), by_account, JoinArgs::new(JoinType::Left))
+        .join(
+            causes_of_churn,
+            by_account.clone(),
+            by_account,
+            JoinArgs::new(JoinType::Left),
+        )
         .with_columns([
             positive_part(change()).alias(EXPANSION_MRR),
             positive_part(zero() - change()).alias(CONTRACTION_MRR),
             (col("contract_mrr") - col(CLOSING_MRR)).alias("discount_mrr"),
             smaller(OPENING_MRR, CLOSING_MRR).alias("retained_mrr"),
-            when(col("mrr_12m_ago").gt(zero())).then(col(CLOSING_MRR)).otherwise(zero()).alias("current_mrr_of_12m_ago"),
+            when(col("mrr_12m_ago").gt(zero()))
+                .then(col(CLOSING_MRR))
+                .otherwise(zero())
+                .alias("current_mrr_of_12m_ago"),
             smaller("mrr_12m_ago", CLOSING_MRR).alias("retained_mrr_12m"),
             flag(opens()).alias(OPENING_CUSTOMERS),
             flag(is_movement("new")).alias(NEW_CUSTOMERS),
             flag(is_movement("reactivation")).alias(REACTIVATED_CUSTOMERS),
             flag(is_movement("churn")).alias(CHURNED_CUSTOMERS),
-            flag(is_movement("churn").and(col("churn_cause").eq(lit("involuntary")))).alias(INVOLUNTARY_CHURNED_CUSTOMERS),
+            flag(is_movement("churn").and(col("churn_cause").eq(lit("involuntary"))))
+                .alias(INVOLUNTARY_CHURNED_CUSTOMERS),
             flag(closes()).alias(CLOSING_CUSTOMERS),
         ])
         .with_columns([
             flag(
-                col(EXPANSION_MRR)
-                    .gt(zero())
-                    .and(col("plan_mrr").gt(zero()).or(col("quantity_mrr").gt(zero()))),
+                col(EXPANSION_MRR).gt(zero()).and(
+                    col("plan_mrr")
+                        .gt(zero())
+                        .or(col("quantity_mrr").gt(zero())),
+                ),
             )
             .alias("upsold_accounts"),
             flag(col("cross_sell_mrr").gt(zero())).alias("cross_sold_accounts"),
@@ -225,9 +299,17 @@ pub fn account_movements(products: LazyFrame, causes_of_churn: LazyFrame, contex
 }
 
 /// `period_index`, `account_id`, `churn_cause` of every account that churned: what its last version says.
-pub fn causes_of_churn(products: LazyFrame, versions: LazyFrame, inputs: &Inputs, context: Context) -> LazyFrame {
+pub fn causes_of_churn(
+    products: LazyFrame,
+    versions: LazyFrame,
+    inputs: &Inputs,
+    context: Context,
+) -> LazyFrame {
     let by_account = [col(PERIOD), col(ACCOUNT_ID)];
-    let churned = products.filter(col("movement").eq(lit("churn"))).select(by_account.clone()).unique(None, UniqueKeepStrategy::Any);
+    let churned = products
+        .filter(col("movement").eq(lit("churn")))
+        .select(by_account.clone())
+        .unique(None, UniqueKeepStrategy::Any);
     let is_involuntary = context
         .policy
         .involuntary_reasons
@@ -240,26 +322,51 @@ pub fn causes_of_churn(products: LazyFrame, versions: LazyFrame, inputs: &Inputs
         .when(col("end_reason").is_not_null())
         .then(lit("voluntary"))
         .otherwise(lit("unknown"));
-    let starts_before_end = context.calendar.index_of_instant(col("started_at")).lt_eq(col(PERIOD));
+    let starts_before_end = context
+        .calendar
+        .index_of_instant(col("started_at"))
+        .lt_eq(col(PERIOD));
     let last_first = SortMultipleOptions::default()
         .with_order_descending_multi([true, true, true])
         .with_nulls_last_multi([false, true, true]);
-    let order = [col("effective_end"), col("started_at"), col("subscription_id")];
+    let order = [
+        col("effective_end"),
+        col("started_at"),
+        col("subscription_id"),
+    ];
 
     // An account that was merged away churns under its survivor's name, whose versions then include its own.
     let involved: Vec<&str> = inputs.account_map.involved().into_iter().collect();
-    let plain = churned.clone().inner_join(versions.clone(), col(ACCOUNT_ID), col(ACCOUNT_ID));
+    let plain = churned
+        .clone()
+        .inner_join(versions.clone(), col(ACCOUNT_ID), col(ACCOUNT_ID));
     let candidates = if involved.is_empty() {
         plain
     } else {
         let names = lit(Series::new("involved".into(), involved)).implode(true);
         let is_involved = col(ACCOUNT_ID).is_in(names, false);
-        let periods = churned.clone().select([col(PERIOD)]).unique(None, UniqueKeepStrategy::Any);
+        let periods = churned
+            .clone()
+            .select([col(PERIOD)])
+            .unique(None, UniqueKeepStrategy::Any);
         let merged = inputs
             .account_map
-            .applied(versions.filter(is_involved.clone()).cross_join(periods, None), context.range)
-            .join(churned, by_account.clone(), by_account.clone(), JoinArgs::new(JoinType::Semi));
-        let args = UnionArgs { diagonal: true, ..UnionArgs::default() };
+            .applied(
+                versions
+                    .filter(is_involved.clone())
+                    .cross_join(periods, None),
+                context.range,
+            )
+            .join(
+                churned,
+                by_account.clone(),
+                by_account.clone(),
+                JoinArgs::new(JoinType::Semi),
+            );
+        let args = UnionArgs {
+            diagonal: true,
+            ..UnionArgs::default()
+        };
         concat([plain.clone().filter(is_involved.not()), merged], args).unwrap_or(plain)
     };
     candidates

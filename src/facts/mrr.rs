@@ -20,7 +20,9 @@ pub fn versions(inputs: &Inputs, context: Context) -> LazyFrame {
     let policy = context.policy;
     let with_products = match &inputs.plans {
         Some(plans) => inputs.subscriptions.clone().left_join(
-            plans.clone().select([col("plan_id"), col("family").alias(PRODUCT), col("tier")]),
+            plans
+                .clone()
+                .select([col("plan_id"), col("family").alias(PRODUCT), col("tier")]),
             col("plan_id"),
             col("plan_id"),
         ),
@@ -43,8 +45,11 @@ pub fn versions(inputs: &Inputs, context: Context) -> LazyFrame {
     let paid_until = match policy.past_due_grace_days {
         None => col("effective_end"),
         Some(days) => {
-            let grace = lit(i64::from(days) * MICROS_PER_DAY).cast(DataType::Duration(TimeUnit::Microseconds));
-            when(is_past_due).then(earlier(col("effective_end"), col("started_at") + grace)).otherwise(col("effective_end"))
+            let grace = lit(i64::from(days) * MICROS_PER_DAY)
+                .cast(DataType::Duration(TimeUnit::Microseconds));
+            when(is_past_due)
+                .then(earlier(col("effective_end"), col("started_at") + grace))
+                .otherwise(col("effective_end"))
         }
     };
     let trial_until = when(is_trialing.clone())
@@ -65,10 +70,16 @@ pub fn versions(inputs: &Inputs, context: Context) -> LazyFrame {
             coalesce(&[col("quantity"), lit(1i64)]).alias("quantity"),
             term_days().alias("term_days"),
         ])
-        .with_columns([contract_per_month(policy.amount).alias("contract"), discount(policy).alias("discount")])
         .with_columns([
-            money::to_own_minor_unit(coalesce(&[col("mrr"), per_month(col("contract"))]), col(CURRENCY))
-                .alias("contract_local"),
+            contract_per_month(policy.amount).alias("contract"),
+            discount(policy).alias("discount"),
+        ])
+        .with_columns([
+            money::to_own_minor_unit(
+                coalesce(&[col("mrr"), per_month(col("contract"))]),
+                col(CURRENCY),
+            )
+            .alias("contract_local"),
             money::to_own_minor_unit(
                 coalesce(&[col("mrr"), per_month(col("contract") - col("discount"))]),
                 col(CURRENCY),
@@ -76,9 +87,15 @@ pub fn versions(inputs: &Inputs, context: Context) -> LazyFrame {
             .alias("net_local"),
             paid_from.clone().alias("paid_from"),
             first(paid_from).alias("paid_first"),
-            when(counts).then(last(paid_until)).otherwise(never.clone()).alias("paid_last"),
+            when(counts)
+                .then(last(paid_until))
+                .otherwise(never.clone())
+                .alias("paid_last"),
             first(col("started_at")).alias("trial_first"),
-            when(is_trial).then(last(trial_until)).otherwise(never).alias("trial_last"),
+            when(is_trial)
+                .then(last(trial_until))
+                .otherwise(never)
+                .alias("trial_last"),
         ])
         .select([
             col(ACCOUNT_ID),
@@ -104,7 +121,9 @@ pub fn versions(inputs: &Inputs, context: Context) -> LazyFrame {
 }
 
 fn earlier(a: Expr, b: Expr) -> Expr {
-    when(a.clone().is_null().or(b.clone().lt(a.clone()))).then(coalesce(&[b, a.clone()])).otherwise(a)
+    when(a.clone().is_null().or(b.clone().lt(a.clone())))
+        .then(coalesce(&[b, a.clone()]))
+        .otherwise(a)
 }
 
 fn later(a: Expr, b: Expr) -> Expr {
@@ -124,10 +143,16 @@ fn contract_per_month(basis: AmountBasis) -> Expr {
 fn discount(policy: &crate::config::Policy) -> Expr {
     let kind = || coalesce(&[col("discount_kind"), lit("recurring")]);
     let value = || coalesce(&[col("discount"), lit(0i64)]).cast(money::working());
-    let is_percent = kind().eq(lit("recurring_percent")).or(kind().eq(lit("one_off_percent")));
-    let is_recurring = kind().eq(lit("recurring")).or(kind().eq(lit("recurring_percent")));
+    let is_percent = kind()
+        .eq(lit("recurring_percent"))
+        .or(kind().eq(lit("one_off_percent")));
+    let is_recurring = kind()
+        .eq(lit("recurring"))
+        .or(kind().eq(lit("recurring_percent")));
     let line = contract_per_month(policy.amount);
-    let off = when(is_percent).then(line * value() / lit(100i64).cast(money::working())).otherwise(value());
+    let off = when(is_percent)
+        .then(line * value() / lit(100i64).cast(money::working()))
+        .otherwise(value());
     let none = lit(0i64).cast(money::working());
     match policy.discounts {
         DiscountPolicy::All => off,
@@ -139,9 +164,15 @@ fn discount(policy: &crate::config::Policy) -> Expr {
 fn per_month(per_interval: Expr) -> Expr {
     let interval = || coalesce(&[col("interval"), lit("month")]);
     let count = coalesce(&[col("interval_count"), lit(1i64)]);
-    let times = when(interval().eq(lit("week"))).then(lit(52i64)).when(interval().eq(lit("day"))).then(lit(365i64))
+    let times = when(interval().eq(lit("week")))
+        .then(lit(52i64))
+        .when(interval().eq(lit("day")))
+        .then(lit(365i64))
         .otherwise(lit(1i64));
-    let months = when(interval().eq(lit("month"))).then(lit(1i64)).when(interval().eq(lit("quarter"))).then(lit(3i64))
+    let months = when(interval().eq(lit("month")))
+        .then(lit(1i64))
+        .when(interval().eq(lit("quarter")))
+        .then(lit(3i64))
         .otherwise(lit(12i64));
     per_interval * times.cast(money::working()) / (months * count).cast(money::working())
 }
@@ -149,14 +180,25 @@ fn per_month(per_interval: Expr) -> Expr {
 /// Length of the billing interval, only to see whether it changed.
 fn term_days() -> Expr {
     let interval = || col("interval");
-    let days = when(interval().eq(lit("day"))).then(lit(1i64)).when(interval().eq(lit("week"))).then(lit(7i64))
-        .when(interval().eq(lit("quarter"))).then(lit(90i64)).when(interval().eq(lit("year"))).then(lit(365i64))
+    let days = when(interval().eq(lit("day")))
+        .then(lit(1i64))
+        .when(interval().eq(lit("week")))
+        .then(lit(7i64))
+        .when(interval().eq(lit("quarter")))
+        .then(lit(90i64))
+        .when(interval().eq(lit("year")))
+        .then(lit(365i64))
         .otherwise(lit(30i64));
     days * coalesce(&[col("interval_count"), lit(1i64)])
 }
 
 /// One row per version and period end at which it is paid-live, with `mrr` and `contract_mrr` at that period's rate.
-pub fn snapshots(versions: LazyFrame, rates: LazyFrame, range: PeriodRange, context: Context) -> LazyFrame {
+pub fn snapshots(
+    versions: LazyFrame,
+    rates: LazyFrame,
+    range: PeriodRange,
+    context: Context,
+) -> LazyFrame {
     let live = each_period(versions, col("paid_first"), col("paid_last"), range);
     fx::with_rate(live, rates, context).with_columns([
         converted(col("net_local"), context).alias("mrr"),
@@ -166,7 +208,12 @@ pub fn snapshots(versions: LazyFrame, rates: LazyFrame, range: PeriodRange, cont
 
 /// `period_index`, `account_id`, `trial_mrr`: what running trials would pay.
 pub fn trials(versions: LazyFrame, rates: LazyFrame, context: Context) -> LazyFrame {
-    let live = each_period(versions, col("trial_first"), col("trial_last"), context.range);
+    let live = each_period(
+        versions,
+        col("trial_first"),
+        col("trial_last"),
+        context.range,
+    );
     fx::with_rate(live, rates, context).select([
         col(PERIOD),
         col(ACCOUNT_ID),
@@ -180,23 +227,43 @@ pub fn converted(local: Expr, context: Context) -> Expr {
 }
 
 /// `period_index`, `currency` of paid or trial versions that have no rate; anything here stops the run.
-pub fn missing_rates(versions: LazyFrame, rates: LazyFrame, range: PeriodRange, context: Context) -> PolarsResult<LazyFrame> {
+pub fn missing_rates(
+    versions: LazyFrame,
+    rates: LazyFrame,
+    range: PeriodRange,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
     let foreign = versions.filter(col(CURRENCY).neq(lit(context.currency.code.as_str())));
     let lacking = |first: &str, last: &str| {
-        fx::with_rate(each_period(foreign.clone(), col(first), col(last), range), rates.clone(), context)
-            .filter(col("rate").is_null())
-            .select([col(PERIOD), col(CURRENCY)])
+        fx::with_rate(
+            each_period(foreign.clone(), col(first), col(last), range),
+            rates.clone(),
+            context,
+        )
+        .filter(col("rate").is_null())
+        .select([col(PERIOD), col(CURRENCY)])
     };
-    concat([lacking("paid_first", "paid_last"), lacking("trial_first", "trial_last")], UnionArgs::default())
+    concat(
+        [
+            lacking("paid_first", "paid_last"),
+            lacking("trial_first", "trial_last"),
+        ],
+        UnionArgs::default(),
+    )
 }
 
 /// Where each account's life as a customer began: `account_id`, `first_paid_index` (the first period at whose end it had
 /// MRR), `cohort_mrr` (how much), `first_paid_date` (local date on which that began).
 pub fn origins(versions: LazyFrame, rates: LazyFrame, context: Context) -> LazyFrame {
-    let is_ever_live = col("paid_last").is_null().or(col("paid_first").lt_eq(col("paid_last")));
+    let is_ever_live = col("paid_last")
+        .is_null()
+        .or(col("paid_first").lt_eq(col("paid_last")));
     let is_paying = col("net_local").gt(lit(0i64).cast(money::working()));
     let paying = versions.filter(is_ever_live.and(is_paying));
-    let firsts = paying.clone().group_by([col(ACCOUNT_ID)]).agg([col("paid_first").min().alias(FIRST_PAID)]);
+    let firsts = paying
+        .clone()
+        .group_by([col(ACCOUNT_ID)])
+        .agg([col("paid_first").min().alias(FIRST_PAID)]);
     let at_first = paying
         .inner_join(firsts, col(ACCOUNT_ID), col(ACCOUNT_ID))
         .filter(col("paid_first").eq(col(FIRST_PAID)))
@@ -207,21 +274,40 @@ pub fn origins(versions: LazyFrame, rates: LazyFrame, context: Context) -> LazyF
         .agg([
             col(FIRST_PAID).first(),
             col("cohort_mrr").sum(),
-            context.calendar.local_date(col("paid_from").min()).alias("first_paid_date"),
+            context
+                .calendar
+                .local_date(col("paid_from").min())
+                .alias("first_paid_date"),
         ])
 }
 
 /// The same per period and surviving account: a merged account began where the first of its parts did.
-pub fn origins_by_period(origins: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult<LazyFrame> {
+pub fn origins_by_period(
+    origins: LazyFrame,
+    inputs: &Inputs,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
     let periods: Vec<i32> = context.range.indices().collect();
     let every_period = df!(PERIOD => periods)?.lazy();
     if inputs.account_map.is_empty() {
-        return Ok(origins.cross_join(every_period, None).filter(col(FIRST_PAID).lt_eq(col(PERIOD))));
+        return Ok(origins
+            .cross_join(every_period, None)
+            .filter(col(FIRST_PAID).lt_eq(col(PERIOD))));
     }
-    let mapped = inputs.account_map.applied(origins.cross_join(every_period, None), context.range);
+    let mapped = inputs
+        .account_map
+        .applied(origins.cross_join(every_period, None), context.range);
     let earliest = col(FIRST_PAID).min().over([col(PERIOD), col(ACCOUNT_ID)])?;
     Ok(mapped
-        .filter(col(FIRST_PAID).eq(earliest).and(col(FIRST_PAID).lt_eq(col(PERIOD))))
+        .filter(
+            col(FIRST_PAID)
+                .eq(earliest)
+                .and(col(FIRST_PAID).lt_eq(col(PERIOD))),
+        )
         .group_by([col(PERIOD), col(ACCOUNT_ID)])
-        .agg([col(FIRST_PAID).first(), col("cohort_mrr").sum(), col("first_paid_date").min()]))
+        .agg([
+            col(FIRST_PAID).first(),
+            col("cohort_mrr").sum(),
+            col("first_paid_date").min(),
+        ]))
 }

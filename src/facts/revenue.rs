@@ -37,23 +37,49 @@ pub fn missing_rates(invoice_lines: LazyFrame, rates: LazyFrame, context: Contex
     let lines = invoice_lines
         .with_columns([
             coalesce(&[col(CURRENCY), lit(context.currency.code.as_str())]).alias(CURRENCY),
-            context.calendar.index_of_instant(col("issued_at")).alias(PERIOD),
+            context
+                .calendar
+                .index_of_instant(col("issued_at"))
+                .alias(PERIOD),
         ])
         .filter(col(PERIOD).lt_eq(lit(context.range.last)));
-    fx::with_rate(lines, rates, context).filter(col("rate").is_null()).select([col(PERIOD), col(CURRENCY)])
+    fx::with_rate(lines, rates, context)
+        .filter(col("rate").is_null())
+        .select([col(PERIOD), col(CURRENCY)])
 }
 
 /// Revenue columns per account and period of the spine, before merges are applied; all additive but `last_payment`.
-pub fn per_period(spine: LazyFrame, daily: LazyFrame, window_days: i32, context: Context) -> PolarsResult<LazyFrame> {
+pub fn per_period(
+    spine: LazyFrame,
+    daily: LazyFrame,
+    window_days: i32,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
     let year = context.calendar.grain.periods_per_year();
-    let both = |revenue: &'static str, invoices: &'static str| [(REVENUE, revenue), ("invoices", invoices)];
-    let sums = |names: &[(&str, &str)], window| window_sums(spine.clone(), daily.clone(), names, window, context);
+    let both = |revenue: &'static str, invoices: &'static str| {
+        [(REVENUE, revenue), ("invoices", invoices)]
+    };
+    let sums = |names: &[(&str, &str)], window| {
+        window_sums(spine.clone(), daily.clone(), names, window, context)
+    };
     let in_period = sums(&[(REVENUE, REVENUE)], Window::Periods(1))?;
     let to_date = sums(&both("revenue_to_date", "invoices_to_date"), Window::ToDate)?;
     let over_year = sums(&both("revenue_12m", "invoices_12m"), Window::Periods(year))?;
-    let over_window = sums(&both("window_revenue", "window_invoices"), Window::Days(window_days))?;
-    let last = latest_days(spine, daily.filter(col("invoices").gt(lit(0i64))), "last_payment", context)?;
+    let over_window = sums(
+        &both("window_revenue", "window_invoices"),
+        Window::Days(window_days),
+    )?;
+    let last = latest_days(
+        spine,
+        daily.filter(col("invoices").gt(lit(0i64))),
+        "last_payment",
+        context,
+    )?;
     let key = || [col(ACCOUNT_ID), col(PERIOD)];
-    let join = |left: LazyFrame, right: LazyFrame| left.join(right, key(), key(), JoinArgs::new(JoinType::Left));
-    Ok([to_date, over_year, over_window, last].into_iter().fold(in_period, join))
+    let join = |left: LazyFrame, right: LazyFrame| {
+        left.join(right, key(), key(), JoinArgs::new(JoinType::Left))
+    };
+    Ok([to_date, over_year, over_window, last]
+        .into_iter()
+        .fold(in_period, join))
 }

@@ -42,14 +42,23 @@ pub fn window_sums(
     context: Context,
 ) -> PolarsResult<LazyFrame> {
     let entry = |period: Expr, sign: i64| {
-        let clipped = when(period.clone().lt(lit(context.range.first))).then(lit(context.range.first)).otherwise(period);
+        let clipped = when(period.clone().lt(lit(context.range.first)))
+            .then(lit(context.range.first))
+            .otherwise(period);
         let signed = |value: &str, name: &str| {
-            let value = if sign > 0 { col(value) } else { lit(0i64) - col(value) };
+            let value = if sign > 0 {
+                col(value)
+            } else {
+                lit(0i64) - col(value)
+            };
             value.alias(name)
         };
         let mut columns = vec![col(ACCOUNT_ID), clipped.cast(DataType::Int32).alias(PERIOD)];
         columns.extend(names.iter().map(|(value, name)| signed(value, name)));
-        daily.clone().select(columns).filter(col(PERIOD).lt_eq(lit(context.range.last)))
+        daily
+            .clone()
+            .select(columns)
+            .filter(col(PERIOD).lt_eq(lit(context.range.last)))
     };
     let mut entries = vec![entry(context.calendar.index_of_date(col("day")), 1)];
     if let Some(out) = falls_out(col("day"), window, context) {
@@ -57,10 +66,17 @@ pub fn window_sums(
     }
     let key = [col(ACCOUNT_ID), col(PERIOD)];
     let sums: Vec<Expr> = names.iter().map(|(_, name)| col(*name).sum()).collect();
-    let per_period = concat(entries, UnionArgs::default())?.group_by(key.clone()).agg(sums);
+    let per_period = concat(entries, UnionArgs::default())?
+        .group_by(key.clone())
+        .agg(sums);
     let mut running = Vec::new();
     for (_, name) in names {
-        running.push(col(*name).fill_null(lit(0i64)).cum_sum(false).over([col(ACCOUNT_ID)])?);
+        running.push(
+            col(*name)
+                .fill_null(lit(0i64))
+                .cum_sum(false)
+                .over([col(ACCOUNT_ID)])?,
+        );
     }
     Ok(spine
         .select(key.clone())
@@ -70,20 +86,36 @@ pub fn window_sums(
 }
 
 /// For each row of `spine`, the latest `day` up to the period's end, as `name` (null if there is none).
-pub fn latest_days(spine: LazyFrame, daily: LazyFrame, name: &str, context: Context) -> PolarsResult<LazyFrame> {
+pub fn latest_days(
+    spine: LazyFrame,
+    daily: LazyFrame,
+    name: &str,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
     let period = context.calendar.index_of_date(col("day"));
-    let clipped = when(period.clone().lt(lit(context.range.first))).then(lit(context.range.first)).otherwise(period);
+    let clipped = when(period.clone().lt(lit(context.range.first)))
+        .then(lit(context.range.first))
+        .otherwise(period);
     let key = [col(ACCOUNT_ID), col(PERIOD)];
     let per_period = daily
         .with_column(clipped.cast(DataType::Int32).alias(PERIOD))
         .group_by(key.clone())
         .agg([col("day").max().cast(DataType::Int32).alias(name)]);
     let never = lit(i32::MIN);
-    let latest = col(name).fill_null(never.clone()).cum_max(false).over([col(ACCOUNT_ID)])?;
+    let latest = col(name)
+        .fill_null(never.clone())
+        .cum_max(false)
+        .over([col(ACCOUNT_ID)])?;
     Ok(spine
         .select(key.clone())
         .join(per_period, key.clone(), key, JoinArgs::new(JoinType::Left))
         .sort([ACCOUNT_ID, PERIOD], SortMultipleOptions::default())
         .with_column(latest.alias(name))
-        .with_column(when(col(name).eq(never)).then(lit(NULL)).otherwise(col(name)).cast(DataType::Date).alias(name)))
+        .with_column(
+            when(col(name).eq(never))
+                .then(lit(NULL))
+                .otherwise(col(name))
+                .cast(DataType::Date)
+                .alias(name),
+        ))
 }

@@ -45,11 +45,16 @@ fn one_file(table: &Table, folder: &Path, format: FileFormat) -> PolarsResult<Wr
             ParquetWriter::new(file).finish(&mut frame)?;
         }
     }
-    Ok(Written { path: path.display().to_string(), rows: frame.height() })
+    Ok(Written {
+        path: path.display().to_string(),
+        rows: frame.height(),
+    })
 }
 
 fn csv_writer(file: File, with_header: bool) -> CsvWriter<File> {
-    CsvWriter::new(file).include_header(with_header).with_datetime_format(Some("%Y-%m-%dT%H:%M:%SZ".into()))
+    CsvWriter::new(file)
+        .include_header(with_header)
+        .with_datetime_format(Some("%Y-%m-%dT%H:%M:%SZ".into()))
 }
 
 /// All months in one file.
@@ -62,7 +67,10 @@ fn usage_csv(company: &Company, folder: &Path) -> PolarsResult<Written> {
         rows += table.rows();
         csv_writer(file, index == 0).finish(&mut frame(&table)?)?;
     }
-    Ok(Written { path: path.display().to_string(), rows })
+    Ok(Written {
+        path: path.display().to_string(),
+        rows,
+    })
 }
 
 /// One file per month, `usage_events/month=2024-04-01/events.parquet`.
@@ -77,11 +85,17 @@ fn usage_parquet(company: &Company, folder: &Path) -> PolarsResult<Written> {
             .with_row_group_size(Some(1_048_576))
             .finish(&mut frame(&table)?)?;
     }
-    Ok(Written { path: root.join("**/*.parquet").display().to_string(), rows })
+    Ok(Written {
+        path: root.join("**/*.parquet").display().to_string(),
+        rows,
+    })
 }
 
 fn frame(table: &Table) -> PolarsResult<DataFrame> {
-    let columns = table.columns.iter().map(|(name, column)| series(name, column));
+    let columns = table
+        .columns
+        .iter()
+        .map(|(name, column)| series(name, column));
     DataFrame::new_infer_height(columns.collect::<PolarsResult<Vec<_>>>()?)
 }
 
@@ -91,8 +105,13 @@ fn series(name: &str, column: &Column) -> PolarsResult<PolarsColumn> {
     Ok(match column {
         Column::Text(values) => PolarsColumn::new(name, values),
         Column::Codes { codes, values } => {
-            let texts = codes.iter().map(|code| Some(values[*code as usize].as_str()));
-            texts.collect::<StringChunked>().with_name(name).into_column()
+            let texts = codes
+                .iter()
+                .map(|code| Some(values[*code as usize].as_str()));
+            texts
+                .collect::<StringChunked>()
+                .with_name(name)
+                .into_column()
         }
         Column::Int(values) => PolarsColumn::new(name, values),
         Column::Bool(values) => PolarsColumn::new(name, values),
@@ -101,7 +120,10 @@ fn series(name: &str, column: &Column) -> PolarsResult<PolarsColumn> {
         Column::DenseInstant(values) => PolarsColumn::new(name, values).cast(&utc)?,
         Column::Decimal(values, scale) => {
             let unscaled: Int128Chunked = values.iter().copied().collect();
-            unscaled.with_name(name).into_decimal(38, *scale)?.into_column()
+            unscaled
+                .with_name(name)
+                .into_decimal(38, *scale)?
+                .into_column()
         }
     })
 }

@@ -43,7 +43,11 @@ pub fn evaluated(
     available: Available,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
-    let aggregated: Vec<&Metric> = catalogue.metrics().iter().filter(|metric| metric.is_aggregate()).collect();
+    let aggregated: Vec<&Metric> = catalogue
+        .metrics()
+        .iter()
+        .filter(|metric| metric.is_aggregate())
+        .collect();
     let mut sums = vec![col(DAYS_IN_PERIOD).first()];
     for metric in &aggregated {
         for (side, expression) in sides(metric) {
@@ -81,16 +85,25 @@ pub fn evaluated(
 }
 
 fn sides(metric: &Metric) -> impl Iterator<Item = (&'static str, &SqlExpr)> {
-    std::iter::once(("numerator", &metric.numerator)).chain(metric.denominator.iter().map(|side| ("denominator", side)))
+    std::iter::once(("numerator", &metric.numerator))
+        .chain(metric.denominator.iter().map(|side| ("denominator", side)))
 }
 
 /// An expression as a float; null where the metric's inputs are missing. Sums of money are exact until here.
-fn scalar(expression: &SqlExpr, metric: &Metric, available: Available, context: Context, in_group: bool) -> PolarsResult<Expr> {
+fn scalar(
+    expression: &SqlExpr,
+    metric: &Metric,
+    available: Available,
+    context: Context,
+    in_group: bool,
+) -> PolarsResult<Expr> {
     if !metric.needs.iter().all(|need| available.has(need)) {
         return Ok(lit(NULL).cast(DataType::Float64));
     }
     let constants = |expr: Expr| {
-        let Expr::Column(name) = &expr else { return expr };
+        let Expr::Column(name) = &expr else {
+            return expr;
+        };
         match catalogue::constant(name, context.policy, context.calendar) {
             Some(value) if value.fract() == 0.0 => lit(value as i64),
             Some(value) => lit(value),
@@ -98,8 +111,17 @@ fn scalar(expression: &SqlExpr, metric: &Metric, available: Available, context: 
             None => expr,
         }
     };
-    let value = expression.to_polars()?.map_expr(constants).cast(DataType::Float64);
-    Ok(if in_group { value } else { when(value.clone().is_finite()).then(value).otherwise(lit(NULL)) })
+    let value = expression
+        .to_polars()?
+        .map_expr(constants)
+        .cast(DataType::Float64);
+    Ok(if in_group {
+        value
+    } else {
+        when(value.clone().is_finite())
+            .then(value)
+            .otherwise(lit(NULL))
+    })
 }
 
 /// Numerator over denominator; null where the denominator is zero or missing.
@@ -109,18 +131,30 @@ fn value(metric: &Metric) -> Expr {
         return numerator;
     }
     let denominator = col(part(&metric.id, "denominator"));
-    when(denominator.clone().neq(lit(0.0))).then(numerator / denominator).otherwise(lit(NULL))
+    when(denominator.clone().neq(lit(0.0)))
+        .then(numerator / denominator)
+        .otherwise(lit(NULL))
 }
 
 /// Replaces a metric's parts by their sums over the trailing periods, each period with its own members.
 fn pooled(frame: LazyFrame, metric: &Metric, periods: u32, context: Context) -> LazyFrame {
     let key = || [col(PERIOD), col(DIMENSION), col(MEMBER)];
-    let names: Vec<String> = sides(metric).map(|(side, _)| part(&metric.id, side)).collect();
+    let names: Vec<String> = sides(metric)
+        .map(|(side, _)| part(&metric.id, side))
+        .collect();
     let sums: Vec<Expr> = names.iter().map(|name| col(name.as_str()).sum()).collect();
     let own: Vec<Expr> = names.iter().map(|name| col(name.as_str())).collect();
-    let parts = frame.clone().select([vec![col(PERIOD).alias("__since"), col(DIMENSION), col(MEMBER)], own].concat());
+    let parts = frame.clone().select(
+        [
+            vec![col(PERIOD).alias("__since"), col(DIMENSION), col(MEMBER)],
+            own,
+        ]
+        .concat(),
+    );
     let last = col("__since") + lit(periods as i32 - 1);
-    let trailing = each_period(parts, col("__since"), last, context.range).group_by(key()).agg(sums);
+    let trailing = each_period(parts, col("__since"), last, context.range)
+        .group_by(key())
+        .agg(sums);
     let rest = frame.drop(by_name(names, true, false));
     rest.join(trailing, key(), key(), JoinArgs::new(JoinType::Left))
 }

@@ -11,8 +11,13 @@ use std::sync::OnceLock;
 const SHIPPED: &str = include_str!("catalogue.yaml");
 
 /// Names that expressions may use beside columns and metrics.
-pub const CONSTANTS: [&str; 5] =
-    ["gross_margin", "nrr_includes_reactivation", "months_per_period", "periods_per_year", DAYS_IN_PERIOD];
+pub const CONSTANTS: [&str; 5] = [
+    "gross_margin",
+    "nrr_includes_reactivation",
+    "months_per_period",
+    "periods_per_year",
+    DAYS_IN_PERIOD,
+];
 /// The one constant that differs from period to period.
 pub const DAYS_IN_PERIOD: &str = "days_in_period";
 
@@ -81,7 +86,10 @@ impl Catalogue {
 pub fn model_columns() -> Vec<&'static str> {
     let is_numeric = |kind| matches!(kind, Kind::Integer | Kind::Money | Kind::Float);
     let columns = contract::of("account_period").columns.iter();
-    columns.filter(|column| is_numeric(column.kind) && column.each.is_none()).map(|column| column.name.as_str()).collect()
+    columns
+        .filter(|column| is_numeric(column.kind) && column.each.is_none())
+        .map(|column| column.name.as_str())
+        .collect()
 }
 
 /// The value of a constant that is the same in every period.
@@ -100,17 +108,25 @@ type Entries = Vec<(String, RawMetric)>;
 fn shipped() -> &'static Entries {
     static ENTRIES: OnceLock<Entries> = OnceLock::new();
     ENTRIES.get_or_init(|| {
-        let entries: serde_yaml::Mapping = serde_yaml::from_str(SHIPPED).expect("the shipped catalogue is valid YAML");
+        let entries: serde_yaml::Mapping =
+            serde_yaml::from_str(SHIPPED).expect("the shipped catalogue is valid YAML");
         let read = |(id, entry): (serde_yaml::Value, serde_yaml::Value)| {
             let id = id.as_str().expect("a metric id is text").to_owned();
-            (id, serde_yaml::from_value(entry).expect("a shipped metric is well formed"))
+            (
+                id,
+                serde_yaml::from_value(entry).expect("a shipped metric is well formed"),
+            )
         };
         entries.into_iter().map(read).collect()
     })
 }
 
 /// Puts the pipeline's changes onto the shipped catalogue. Every mistake is pushed to `problems` with its YAML path.
-pub fn resolve(choice: &MetricChoice, policy: &Policy, problems: &mut Problems) -> Option<Catalogue> {
+pub fn resolve(
+    choice: &MetricChoice,
+    policy: &Policy,
+    problems: &mut Problems,
+) -> Option<Catalogue> {
     let errors_before = problems.error_count();
     let mut entries = shipped().clone();
     for (id, changes) in &choice.define {
@@ -124,24 +140,39 @@ pub fn resolve(choice: &MetricChoice, policy: &Policy, problems: &mut Problems) 
     for (id, entry) in &entries {
         let path = YamlPath::keys(["metrics", "define", id.as_str()]);
         let is_custom = choice.define.contains_key(id);
-        built.extend(metric(id, entry, is_custom, policy, &known, &path, problems));
+        built.extend(metric(
+            id, entry, is_custom, policy, &known, &path, problems,
+        ));
     }
     let published = chosen(choice, &entries, problems);
     let in_order = in_order(built, problems)?;
-    (problems.error_count() == errors_before).then_some(Catalogue { in_order, published })
+    (problems.error_count() == errors_before).then_some(Catalogue {
+        in_order,
+        published,
+    })
 }
 
 /// The shipped catalogue as it is.
 pub fn default_catalogue(policy: &Policy) -> Catalogue {
     let mut problems = Problems::new("metrics/catalogue.yaml");
-    resolve(&MetricChoice::default(), policy, &mut problems).expect("the shipped catalogue resolves")
+    resolve(&MetricChoice::default(), policy, &mut problems)
+        .expect("the shipped catalogue resolves")
 }
 
 fn overlay(entry: &mut RawMetric, changes: &RawMetric) {
     macro_rules! take {
         ($($field:ident),*) => { $( if changes.$field.is_some() { entry.$field = changes.$field.clone(); } )* };
     }
-    take!(label, description, unit, good, trailing, source, hidden, needs);
+    take!(
+        label,
+        description,
+        unit,
+        good,
+        trailing,
+        source,
+        hidden,
+        needs
+    );
     // A new numerator comes with its own denominator, or with none.
     if changes.numerator.is_some() {
         entry.denominator = changes.denominator.clone();
@@ -161,12 +192,22 @@ fn metric(
     problems: &mut Problems,
 ) -> Option<Metric> {
     let is_snake_case = id.starts_with(|c: char| c.is_ascii_lowercase())
-        && id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        && id
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if !is_snake_case {
-        problems.push(path.clone(), format!("`{id}` is no metric id"), Some("use lower-case letters, digits and `_`".to_owned()));
+        problems.push(
+            path.clone(),
+            format!("`{id}` is no metric id"),
+            Some("use lower-case letters, digits and `_`".to_owned()),
+        );
     }
     let mut missing = |field: &str, example: &str| {
-        problems.push(path.clone(), format!("a new metric needs `{field}`"), Some(format!("for example `{field}: {example}`")));
+        problems.push(
+            path.clone(),
+            format!("a new metric needs `{field}`"),
+            Some(format!("for example `{field}: {example}`")),
+        );
     };
     if entry.label.is_none() {
         missing("label", "{en: Expansion rate, ja: 拡大率}");
@@ -180,15 +221,31 @@ fn metric(
     let trailing = match &entry.trailing {
         None => None,
         Some(Trailing::Periods(periods)) if *periods >= 1 => Some(*periods),
-        Some(Trailing::Policy(name)) if name == "ltv_churn_periods" => Some(policy.ltv_churn_periods),
+        Some(Trailing::Policy(name)) if name == "ltv_churn_periods" => {
+            Some(policy.ltv_churn_periods)
+        }
         Some(_) => {
             let hint = "a number of periods from 1 up, or `ltv_churn_periods`".to_owned();
-            problems.push(path.key("trailing"), "this is no number of periods", Some(hint));
+            problems.push(
+                path.key("trailing"),
+                "this is no number of periods",
+                Some(hint),
+            );
             None
         }
     };
-    let numerator = expression(entry.numerator.as_deref(), known, &path.key("numerator"), problems);
-    let denominator = expression(entry.denominator.as_deref(), known, &path.key("denominator"), problems);
+    let numerator = expression(
+        entry.numerator.as_deref(),
+        known,
+        &path.key("numerator"),
+        problems,
+    );
+    let denominator = expression(
+        entry.denominator.as_deref(),
+        known,
+        &path.key("denominator"),
+        problems,
+    );
     if entry.denominator.is_some() && denominator.is_none() {
         return None;
     }
@@ -203,19 +260,31 @@ fn metric(
         numerator: numerator?,
         denominator,
         trailing,
-        source: entry.source.clone().unwrap_or_else(|| "the pipeline file".to_owned()),
+        source: entry
+            .source
+            .clone()
+            .unwrap_or_else(|| "the pipeline file".to_owned()),
         hidden: entry.hidden.unwrap_or(false),
         needs: entry.needs.clone().unwrap_or_default(),
         is_custom,
     };
     if metric.trailing.is_some() && !metric.is_aggregate() {
-        problems.push(path.key("trailing"), "only a metric that aggregates columns can be pooled over periods", None);
+        problems.push(
+            path.key("trailing"),
+            "only a metric that aggregates columns can be pooled over periods",
+            None,
+        );
     }
     Some(metric)
 }
 
 /// Parses one side of a metric and checks every name in it.
-fn expression(text: Option<&str>, known: &BTreeSet<&str>, path: &YamlPath, problems: &mut Problems) -> Option<SqlExpr> {
+fn expression(
+    text: Option<&str>,
+    known: &BTreeSet<&str>,
+    path: &YamlPath,
+    problems: &mut Problems,
+) -> Option<SqlExpr> {
     let parsed = match sql::parse(text?) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -235,7 +304,10 @@ fn expression(text: Option<&str>, known: &BTreeSet<&str>, path: &YamlPath, probl
     for name in &unknown {
         let is_column = !parsed.has_aggregate() && model_columns().contains(&name.name.as_str());
         let hint = if is_column {
-            Some(format!("`{}` is a column; say how its rows are summed up: `SUM({})`", name.name, name.name))
+            Some(format!(
+                "`{}` is a column; say how its rows are summed up: `SUM({})`",
+                name.name, name.name
+            ))
         } else if name.nearest.is_empty() {
             None
         } else {
@@ -252,8 +324,14 @@ fn chosen(choice: &MetricChoice, entries: &Entries, problems: &mut Problems) -> 
         for (index, id) in list.iter().enumerate() {
             if !ids.contains(&id.as_str()) {
                 let nearest = sql::nearest::nearest(id, ids.iter().copied(), 1);
-                let hint = nearest.first().map(|near| format!("did you mean `{near}`?"));
-                problems.push(YamlPath::keys(["metrics", field]).index(index), format!("there is no metric `{id}`"), hint);
+                let hint = nearest
+                    .first()
+                    .map(|near| format!("did you mean `{near}`?"));
+                problems.push(
+                    YamlPath::keys(["metrics", field]).index(index),
+                    format!("there is no metric `{id}`"),
+                    hint,
+                );
             }
         }
     };
@@ -265,22 +343,38 @@ fn chosen(choice: &MetricChoice, entries: &Entries, problems: &mut Problems) -> 
     };
     let is_hidden = |entry: &RawMetric| entry.hidden.unwrap_or(false);
     let is_excluded = |id: &str| choice.exclude.iter().any(|excluded| excluded == id);
-    let published = entries.iter().filter(|(id, entry)| !is_hidden(entry) && is_wanted(id) && !is_excluded(id));
+    let published = entries
+        .iter()
+        .filter(|(id, entry)| !is_hidden(entry) && is_wanted(id) && !is_excluded(id));
     published.map(|(id, _)| id.clone()).collect()
 }
 
 /// Sorts metrics so that each comes after those it refers to.
 fn in_order(metrics: Vec<Metric>, problems: &mut Problems) -> Option<Vec<Metric>> {
-    let by_id: BTreeMap<&str, &Metric> = metrics.iter().map(|metric| (metric.id.as_str(), metric)).collect();
+    let by_id: BTreeMap<&str, &Metric> = metrics
+        .iter()
+        .map(|metric| (metric.id.as_str(), metric))
+        .collect();
     let mut done: Vec<&str> = Vec::new();
     for metric in &metrics {
         if let Err(circle) = visit(&metric.id, &by_id, &mut done, &mut Vec::new()) {
             let path = YamlPath::keys(["metrics", "define", metric.id.as_str()]);
-            problems.push(path, format!("metrics refer to each other in a circle: {}", circle.join(" → ")), None);
+            problems.push(
+                path,
+                format!(
+                    "metrics refer to each other in a circle: {}",
+                    circle.join(" → ")
+                ),
+                None,
+            );
             return None;
         }
     }
-    Some(done.into_iter().filter_map(|id| by_id.get(id).copied().cloned()).collect())
+    Some(
+        done.into_iter()
+            .filter_map(|id| by_id.get(id).copied().cloned())
+            .collect(),
+    )
 }
 
 fn visit<'a>(
@@ -289,12 +383,21 @@ fn visit<'a>(
     done: &mut Vec<&'a str>,
     open: &mut Vec<&'a str>,
 ) -> Result<(), Vec<String>> {
-    let Some(metric) = by_id.get(id).copied().filter(|_| !done.contains(&id)) else { return Ok(()) };
+    let Some(metric) = by_id.get(id).copied().filter(|_| !done.contains(&id)) else {
+        return Ok(());
+    };
     open.push(id);
-    for expression in metric.expressions().filter(|expression| !expression.has_aggregate()) {
+    for expression in metric
+        .expressions()
+        .filter(|expression| !expression.has_aggregate())
+    {
         for name in expression.columns() {
             if open.contains(&name.as_str()) {
-                return Err(open.iter().map(|id| (*id).to_owned()).chain([name.clone()]).collect());
+                return Err(open
+                    .iter()
+                    .map(|id| (*id).to_owned())
+                    .chain([name.clone()])
+                    .collect());
             }
             if let Some((known, _)) = by_id.get_key_value(name.as_str()) {
                 visit(known, by_id, done, open)?;

@@ -1,6 +1,6 @@
 //! Reads and checks the input tables. A violation of any contract stops the run; all of them are reported together.
 
-use super::{Progress, collected};
+use super::{Progress, collected, collected_together};
 use crate::columns::{ACCOUNT_ID, PERIOD};
 use crate::config::{Calendar, Pipeline};
 use crate::contract::{self, Contract, FILE, INPUT_TABLES, ROW, raw_column};
@@ -19,11 +19,17 @@ const EXAMPLES: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     #[error("source {table}")]
-    Source { table: &'static str, source: SourceError },
+    Source {
+        table: &'static str,
+        source: SourceError,
+    },
     #[error(transparent)]
     Staging(#[from] StagingError),
     #[error("{table} cannot be read")]
-    Read { table: &'static str, source: PolarsError },
+    Read {
+        table: &'static str,
+        source: PolarsError,
+    },
     #[error("{}", report(found))]
     Violations { found: Vec<Violation> },
     #[error(transparent)]
@@ -78,8 +84,13 @@ pub fn opened(pipeline: &Pipeline) -> Result<BTreeMap<&'static str, (Scan, Stage
 
 /// The columns of `accounts` beside its keys: the contract's and the source's further ones.
 pub fn account_columns(staged: &Staged) -> Vec<String> {
-    let own = contract::of("accounts").columns.iter().map(|column| column.name.clone());
-    own.chain(staged.extra.iter().cloned()).filter(|name| name != "valid_from" && name != "valid_to").collect()
+    let own = contract::of("accounts")
+        .columns
+        .iter()
+        .map(|column| column.name.clone());
+    own.chain(staged.extra.iter().cloned())
+        .filter(|name| name != "valid_from" && name != "valid_to")
+        .collect()
 }
 
 /// Reads and checks every mapped table.
@@ -90,18 +101,22 @@ pub fn loaded(pipeline: &Pipeline, progress: &dyn Progress) -> Result<Loaded, In
     let mut summaries = Vec::new();
     let mut found = Vec::new();
     for table in INPUT_TABLES {
-        let Some((scan, staged)) = opened.get(table) else { continue };
+        let Some((scan, staged)) = opened.get(table) else {
+            continue;
+        };
         progress.stage(&format!("reading {table}"));
         let contract = contract::of(table);
         let read_error = |source| InputError::Read { table, source };
         let rows = if table.starts_with("usage_") {
-            let (daily, broken) = usage_table(contract, staged, &frames, pipeline).map_err(read_error)?;
+            let (daily, broken) =
+                usage_table(contract, staged, &frames, pipeline).map_err(read_error)?;
             found.extend(broken);
             let rows = daily.height();
             usage_daily = Some(daily);
             rows
         } else {
-            let (frame, broken) = small_table(contract, staged, &frames, pipeline).map_err(read_error)?;
+            let (frame, broken) =
+                small_table(contract, staged, &frames, pipeline).map_err(read_error)?;
             found.extend(broken);
             let rows = frame.height();
             frames.insert(table, frame);
@@ -119,13 +134,16 @@ pub fn loaded(pipeline: &Pipeline, progress: &dyn Progress) -> Result<Loaded, In
         return Err(InputError::Violations { found });
     }
     let merges = match frames.get("account_merges") {
-        Some(frame) => {
-            merges(frame, &pipeline.calendar).map_err(|source| InputError::Read { table: "account_merges", source })?
-        }
+        Some(frame) => merges(frame, &pipeline.calendar).map_err(|source| InputError::Read {
+            table: "account_merges",
+            source,
+        })?,
         None => Vec::new(),
     };
     let account_staged = &opened["accounts"].1;
-    let is_historised = ["valid_from", "valid_to"].iter().any(|name| account_staged.mapped.iter().any(|m| m == name));
+    let is_historised = ["valid_from", "valid_to"]
+        .iter()
+        .any(|name| account_staged.mapped.iter().any(|m| m == name));
     let frame = |table: &str| frames.get(table).map(|frame| frame.clone().lazy());
     let inputs = Inputs {
         accounts: frame("accounts").unwrap_or_default(),
@@ -137,7 +155,11 @@ pub fn loaded(pipeline: &Pipeline, progress: &dyn Progress) -> Result<Loaded, In
         account_map: AccountMap::new(merges)?,
         is_historised,
     };
-    Ok(Loaded { inputs, summaries, account_columns: account_columns(account_staged) })
+    Ok(Loaded {
+        inputs,
+        summaries,
+        account_columns: account_columns(account_staged),
+    })
 }
 
 type Checked = (DataFrame, Vec<Violation>);
@@ -153,12 +175,25 @@ fn small_table(
     let referenced = references(known)?;
     let violations = contract.violations(read.clone(), &staged.mapped, &referenced)?;
     let found = summarised(contract, violations)?;
-    let provenance = staged.mapped.iter().map(|name| raw_column(name)).chain([FILE.to_owned(), ROW.to_owned()]);
-    let missing = contract.columns.iter().filter(|column| !staged.mapped.contains(&column.name));
+    let provenance = staged
+        .mapped
+        .iter()
+        .map(|name| raw_column(name))
+        .chain([FILE.to_owned(), ROW.to_owned()]);
+    let missing = contract
+        .columns
+        .iter()
+        .filter(|column| !staged.mapped.contains(&column.name));
     let nulls: Vec<Expr> = missing
-        .map(|column| lit(NULL).cast(column.dtype(&pipeline.currency)).alias(&column.name))
+        .map(|column| {
+            lit(NULL)
+                .cast(column.dtype(&pipeline.currency))
+                .alias(&column.name)
+        })
         .collect();
-    let frame = read.drop(by_name(provenance.collect::<Vec<_>>(), true, false)).with_columns(nulls);
+    let frame = read
+        .drop(by_name(provenance.collect::<Vec<_>>(), true, false))
+        .with_columns(nulls);
     Ok((collected(frame)?, found))
 }
 
@@ -169,13 +204,17 @@ fn usage_table(
     known: &BTreeMap<&str, DataFrame>,
     pipeline: &Pipeline,
 ) -> PolarsResult<Checked> {
-    let mut found = summarised(contract, contract.violations(staged.frame.clone(), &staged.mapped, &[])?)?;
     let is_mapped = |name: &str| staged.mapped.iter().any(|column| column == name);
     let rows = || staged.frame.clone();
     let has_account = is_mapped(ACCOUNT_ID);
-    let id = if has_account { ACCOUNT_ID } else { "subscription_id" };
+    let id = if has_account {
+        ACCOUNT_ID
+    } else {
+        "subscription_id"
+    };
     let nameless = Contract::missing_values(rows().filter(col(id).is_null()), id);
-    found.extend(summarised(contract, nameless)?);
+    let broken = contract.violations(rows(), &staged.mapped, &[])?;
+    let broken = concat([broken, nameless], UnionArgs::default())?;
     let usage = match known.get("subscriptions") {
         Some(subscriptions) if !has_account => {
             let accounts = usage::accounts_of_subscriptions(subscriptions.clone().lazy());
@@ -190,14 +229,21 @@ fn usage_table(
         }
         _ => usage::daily_from_sessions(usage, &pipeline.calendar),
     };
-    let daily = collected(daily)?;
+    // One pass over the files serves the checks and the rollup.
+    let [broken, daily] = collected_together([counted(broken), daily])?;
+    let mut found = listed(contract, &broken)?;
     let (used, table) = if has_account {
         (daily.clone().lazy(), "accounts")
     } else {
         (rows(), "subscriptions")
     };
-    if let Some((_, ids)) = references(known)?.into_iter().find(|(name, _)| *name == table) {
-        let used = used.select([col(id).alias("id")]).filter(col("id").is_not_null());
+    if let Some((_, ids)) = references(known)?
+        .into_iter()
+        .find(|(name, _)| *name == table)
+    {
+        let used = used
+            .select([col(id).alias("id")])
+            .filter(col("id").is_not_null());
         let used = used.unique(None, UniqueKeepStrategy::Any);
         let unknown = collected(used.anti_join(ids, col("id"), col("id")))?;
         if unknown.height() > 0 {
@@ -211,10 +257,15 @@ fn usage_table(
 /// Ids that later tables may refer to. An account that was merged away may be gone from the CRM.
 fn references(known: &BTreeMap<&str, DataFrame>) -> PolarsResult<Vec<(&'static str, LazyFrame)>> {
     let ids = |table: &str, column: &str| {
-        known.get(table).map(|frame| frame.clone().lazy().select([col(column).alias("id")]))
+        known
+            .get(table)
+            .map(|frame| frame.clone().lazy().select([col(column).alias("id")]))
     };
     let mut all = Vec::new();
-    let accounts = [ids("accounts", ACCOUNT_ID), ids("account_merges", "old_account_id")];
+    let accounts = [
+        ids("accounts", ACCOUNT_ID),
+        ids("account_merges", "old_account_id"),
+    ];
     let accounts: Vec<LazyFrame> = accounts.into_iter().flatten().collect();
     if !accounts.is_empty() {
         all.push(("accounts", concat(accounts, UnionArgs::default())?));
@@ -227,16 +278,36 @@ fn references(known: &BTreeMap<&str, DataFrame>) -> PolarsResult<Vec<(&'static s
 
 /// Counts violations by rule and keeps the first rows of each.
 fn summarised(contract: &Contract, violations: LazyFrame) -> PolarsResult<Vec<Violation>> {
+    listed(contract, &collected(counted(violations))?)
+}
+
+/// One row per rule and column: how many rows break it, and the first of them.
+fn counted(violations: LazyFrame) -> LazyFrame {
     let first = |name: &str| col(name).head(Some(EXAMPLES));
-    let grouped = violations
+    violations
         .group_by([col("rule"), col("column")])
-        .agg([len().cast(DataType::UInt64).alias("rows"), first("file"), first("row"), first("value")])
-        .sort(["column", "rule"], SortMultipleOptions::default());
-    let frame = collected(grouped)?;
+        .agg([
+            len().cast(DataType::UInt64).alias("rows"),
+            first("file"),
+            first("row"),
+            first("value"),
+        ])
+        .sort(["column", "rule"], SortMultipleOptions::default())
+}
+
+fn listed(contract: &Contract, frame: &DataFrame) -> PolarsResult<Vec<Violation>> {
     let mut found = Vec::new();
     for index in 0..frame.height() {
-        let text = |name: &str| frame.column(name).and_then(|c| Ok(c.str()?.get(index).unwrap_or("").to_owned()));
-        let list = |name: &str| frame.column(name).and_then(|c| Ok(c.list()?.get_as_series(index).unwrap_or_default()));
+        let text = |name: &str| {
+            frame
+                .column(name)
+                .and_then(|c| Ok(c.str()?.get(index).unwrap_or("").to_owned()))
+        };
+        let list = |name: &str| {
+            frame
+                .column(name)
+                .and_then(|c| Ok(c.list()?.get_as_series(index).unwrap_or_default()))
+        };
         let (files, rows, values) = (list("file")?, list("row")?, list("value")?);
         let example = |at: usize| -> PolarsResult<Example> {
             Ok(Example {
@@ -259,11 +330,18 @@ fn summarised(contract: &Contract, violations: LazyFrame) -> PolarsResult<Vec<Vi
 fn merges(frame: &DataFrame, calendar: &Calendar) -> PolarsResult<Vec<Merge>> {
     let index = calendar.index_of_instant(col("merged_at")).alias(PERIOD);
     let frame = collected(frame.clone().lazy().with_column(index))?;
-    let (old, new) = (frame.column("old_account_id")?.str()?, frame.column(ACCOUNT_ID)?.str()?);
+    let (old, new) = (
+        frame.column("old_account_id")?.str()?,
+        frame.column(ACCOUNT_ID)?.str()?,
+    );
     let periods = frame.column(PERIOD)?.i32()?;
     let rows = old.iter().zip(new.iter()).zip(periods.iter());
     let complete = rows.filter_map(|((old, new), period)| {
-        Some(Merge { old_account_id: old?.to_owned(), account_id: new?.to_owned(), period: period? })
+        Some(Merge {
+            old_account_id: old?.to_owned(),
+            account_id: new?.to_owned(),
+            period: period?,
+        })
     });
     Ok(complete.collect())
 }
@@ -273,10 +351,21 @@ fn report(found: &[Violation]) -> String {
     let total: u64 = found.iter().map(|violation| violation.rows).sum();
     let mut text = format!("{total} rows of the inputs break their contracts");
     for violation in found {
-        let Violation { table, column, rule, rows, examples } = violation;
-        text.push_str(&format!("\n  {table}.{column} {rule} ({rows} {})", if *rows == 1 { "row" } else { "rows" }));
+        let Violation {
+            table,
+            column,
+            rule,
+            rows,
+            examples,
+        } = violation;
+        text.push_str(&format!(
+            "\n  {table}.{column} {rule} ({rows} {})",
+            if *rows == 1 { "row" } else { "rows" }
+        ));
         for Example { file, row, value } in examples {
-            let value = value.as_deref().map_or("no value".to_owned(), |value| format!("`{}`", shortened(value)));
+            let value = value.as_deref().map_or("no value".to_owned(), |value| {
+                format!("`{}`", shortened(value))
+            });
             text.push_str(&format!("\n    {file} row {row}: {value}"));
         }
         if (examples.len() as u64) < *rows {

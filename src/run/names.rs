@@ -19,7 +19,10 @@ pub fn unknown_names(pipeline: &Pipeline, account_columns: &[String]) -> Problem
 
 /// The same, into a list that knows the file's lines.
 pub fn check_names(pipeline: &Pipeline, account_columns: &[String], problems: &mut Problems) {
-    let facts = contract::of("account_period").columns.iter().filter(|column| column.each.is_none());
+    let facts = contract::of("account_period")
+        .columns
+        .iter()
+        .filter(|column| column.each.is_none());
     let mut known: Vec<&str> = facts.map(|column| column.name.as_str()).collect();
     known.extend(account_columns.iter().map(String::as_str));
     known.extend(PLAN_COLUMNS);
@@ -27,19 +30,42 @@ pub fn check_names(pipeline: &Pipeline, account_columns: &[String], problems: &m
     let scores_too: Vec<&str> = known.iter().copied().chain(SCORES).collect();
     let for_rules: Vec<&str> = known.iter().copied().chain([RFM_SEGMENT]).collect();
     let mut check = |text: &str, path: YamlPath, known: &[&str]| {
-        let Ok(expression) = sql::parse(text) else { return };
+        let Ok(expression) = sql::parse(text) else {
+            return;
+        };
         for unknown in expression.check_columns(known) {
             let hint = match unknown.nearest.as_slice() {
-                [] => "accounts have the columns of the source, and those of docs/definitions.md § 4".to_owned(),
+                [] => {
+                    "accounts have the columns of the source, and those of docs/definitions.md § 4"
+                        .to_owned()
+                }
                 nearest => format!("did you mean `{}`?", nearest.join("`, `")),
             };
-            problems.push(path.clone(), format!("no account has a column `{}`", unknown.name), Some(hint));
+            problems.push(
+                path.clone(),
+                format!("no account has a column `{}`", unknown.name),
+                Some(hint),
+            );
         }
     };
     for dimension in &pipeline.dimensions {
-        check(&dimension.sql, YamlPath::keys(["dimensions", dimension.name.as_str()]), &scores_too);
+        check(
+            &dimension.sql,
+            YamlPath::keys(["dimensions", dimension.name.as_str()]),
+            &scores_too,
+        );
     }
-    for (index, rule) in pipeline.touch_model.iter().flat_map(|touch| touch.rules.iter().enumerate()) {
-        check(&rule.when, YamlPath::keys(["touch_model", "rules"]).index(index).key("when"), &for_rules);
+    for (index, rule) in pipeline
+        .touch_model
+        .iter()
+        .flat_map(|touch| touch.rules.iter().enumerate())
+    {
+        check(
+            &rule.when,
+            YamlPath::keys(["touch_model", "rules"])
+                .index(index)
+                .key("when"),
+            &for_rules,
+        );
     }
 }

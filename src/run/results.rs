@@ -51,7 +51,12 @@ impl RunResults {
     }
 
     pub fn summary(&self) -> Summary {
-        let count = |status| self.units.iter().filter(|unit| unit.status == status).count();
+        let count = |status| {
+            self.units
+                .iter()
+                .filter(|unit| unit.status == status)
+                .count()
+        };
         Summary {
             run_id: self.run_id.clone(),
             status: self.status,

@@ -2,6 +2,7 @@
 
 use crate::columns::*;
 use crate::config::Dimension;
+use crate::facts::attributes::PLAN_COLUMNS;
 use crate::sql::{self, SqlExpr};
 use polars::prelude::*;
 
@@ -12,11 +13,22 @@ pub fn member_column(dimension: &str) -> String {
 
 /// Whether a dimension reads a score, and so can only be told after the scores.
 pub fn reads_scores(dimension: &Dimension) -> bool {
-    let names = match sql::parse(&dimension.sql) {
-        Ok(expression) => expression.columns().to_vec(),
-        Err(_) => Vec::new(),
-    };
-    names.iter().any(|name| name == RFM_SEGMENT || name == TOUCH_MODEL)
+    columns(dimension)
+        .iter()
+        .any(|name| name == RFM_SEGMENT || name == TOUCH_MODEL)
+}
+
+/// Whether a dimension reads what the CRM says of an account, rather than its plan or its scores.
+pub fn reads_attributes(dimension: &Dimension) -> bool {
+    let derived = [&PLAN_COLUMNS[..], &[RFM_SEGMENT, TOUCH_MODEL]].concat();
+    columns(dimension)
+        .iter()
+        .any(|name| !derived.contains(&name.as_str()))
+}
+
+fn columns(dimension: &Dimension) -> Vec<String> {
+    sql::parse(&dimension.sql)
+        .map_or_else(|_| Vec::new(), |expression| expression.columns().to_vec())
 }
 
 /// Adds the members of `dimensions` to account × period rows.
@@ -26,8 +38,14 @@ pub fn with_members<'a>(
 ) -> PolarsResult<LazyFrame> {
     let mut members = Vec::new();
     for dimension in dimensions {
-        let value = expression(&dimension.sql, &dimension.name)?.to_polars()?.cast(DataType::String);
-        members.push(value.fill_null(lit(UNKNOWN)).alias(member_column(&dimension.name)));
+        let value = expression(&dimension.sql, &dimension.name)?
+            .to_polars()?
+            .cast(DataType::String);
+        members.push(
+            value
+                .fill_null(lit(UNKNOWN))
+                .alias(member_column(&dimension.name)),
+        );
     }
     Ok(accounts.with_columns(members))
 }

@@ -16,9 +16,21 @@ struct Axis {
 }
 
 const AXES: [Axis; 3] = [
-    Axis { name: "recency", value: "days_since_last", small_is_good: true },
-    Axis { name: "frequency", value: "frequency", small_is_good: false },
-    Axis { name: "monetary", value: "monetary", small_is_good: false },
+    Axis {
+        name: "recency",
+        value: "days_since_last",
+        small_is_good: true,
+    },
+    Axis {
+        name: "frequency",
+        value: "frequency",
+        small_is_good: false,
+    },
+    Axis {
+        name: "monetary",
+        value: "monetary",
+        small_is_good: false,
+    },
 ];
 
 fn score(axis: &Axis) -> String {
@@ -30,32 +42,52 @@ pub fn rfm_scores(accounts: LazyFrame, rules: &Rfm) -> PolarsResult<LazyFrame> {
     let mut frame = population(accounts, rules);
     for axis in &AXES {
         frame = match rules.method {
-            RfmMethod::Quantile => with_boundaries(frame, axis)?.with_column(quantile_score(axis).alias(score(axis))),
+            RfmMethod::Quantile => {
+                with_boundaries(frame, axis)?.with_column(quantile_score(axis).alias(score(axis)))
+            }
             RfmMethod::Ntile => ntile_scored(frame, axis)?,
-            RfmMethod::Thresholds => frame.with_column(threshold_score(axis, rules).alias(score(axis))),
+            RfmMethod::Thresholds => {
+                frame.with_column(threshold_score(axis, rules).alias(score(axis)))
+            }
         };
     }
-    let text = AXES.iter().map(|axis| col(score(axis)).cast(DataType::String)).collect::<Vec<_>>();
+    let text = AXES
+        .iter()
+        .map(|axis| col(score(axis)).cast(DataType::String))
+        .collect::<Vec<_>>();
     let mut segment = lit(NULL).cast(DataType::String);
     for range in rules.segments.iter().rev() {
         let within = |axis: &Axis, (low, high): (u8, u8)| {
-            col(score(axis)).is_between(lit(i64::from(low)), lit(i64::from(high)), ClosedInterval::Both)
+            col(score(axis)).is_between(
+                lit(i64::from(low)),
+                lit(i64::from(high)),
+                ClosedInterval::Both,
+            )
         };
-        let matches = within(&AXES[0], range.r).and(within(&AXES[1], range.f)).and(within(&AXES[2], range.m));
-        segment = when(matches).then(lit(range.name.as_str())).otherwise(segment);
+        let matches = within(&AXES[0], range.r)
+            .and(within(&AXES[1], range.f))
+            .and(within(&AXES[2], range.m));
+        segment = when(matches)
+            .then(lit(range.name.as_str()))
+            .otherwise(segment);
     }
-    Ok(frame.with_columns([concat_str(text, "", false).alias("rfm_score"), segment.alias("segment")]).select([
-        col(PERIOD),
-        col(ACCOUNT_ID),
-        col("days_since_last"),
-        col("frequency"),
-        col("monetary"),
-        col("recency_score"),
-        col("frequency_score"),
-        col("monetary_score"),
-        col("rfm_score"),
-        col("segment"),
-    ]))
+    Ok(frame
+        .with_columns([
+            concat_str(text, "", false).alias("rfm_score"),
+            segment.alias("segment"),
+        ])
+        .select([
+            col(PERIOD),
+            col(ACCOUNT_ID),
+            col("days_since_last"),
+            col("frequency"),
+            col("monetary"),
+            col("recency_score"),
+            col("frequency_score"),
+            col("monetary_score"),
+            col("rfm_score"),
+            col("segment"),
+        ]))
 }
 
 /// Customers at the period's end, and whoever used or paid within the window; with the values of the three axes.
@@ -78,11 +110,18 @@ fn population(accounts: LazyFrame, rules: &Rfm) -> LazyFrame {
         MonetaryBasis::Revenue => is_active("window_invoices"),
         MonetaryBasis::Mrr => lit(false),
     };
-    let belongs = col(CLOSING_CUSTOMERS).eq(lit(1i64)).or(is_active(uses)).or(is_active(frequency)).or(pays);
+    let belongs = col(CLOSING_CUSTOMERS)
+        .eq(lit(1i64))
+        .or(is_active(uses))
+        .or(is_active(frequency))
+        .or(pays);
     accounts.filter(belongs).select([
         col(PERIOD),
         col(ACCOUNT_ID),
-        when(in_window).then(col(since)).otherwise(lit(NULL)).alias("days_since_last"),
+        when(in_window)
+            .then(col(since))
+            .otherwise(lit(NULL))
+            .alias("days_since_last"),
         col(frequency).fill_null(lit(0i64)).alias("frequency"),
         col(monetary).fill_null(lit(0i64)).alias("monetary"),
     ])
@@ -95,16 +134,31 @@ fn with_boundaries(frame: LazyFrame, axis: &Axis) -> PolarsResult<LazyFrame> {
         .filter(col(axis.value).is_not_null())
         .select([col(PERIOD), col(axis.value).alias("value")])
         .sort([PERIOD, "value"], SortMultipleOptions::default());
-    let position = |k: i64| ((lit(k) * len().cast(DataType::Int64) + lit(BINS - 1)).floor_div(lit(BINS)) - lit(1i64)).cast(DataType::Int64);
+    let position = |k: i64| {
+        ((lit(k) * len().cast(DataType::Int64) + lit(BINS - 1)).floor_div(lit(BINS)) - lit(1i64))
+            .cast(DataType::Int64)
+    };
     let boundary = |k: i64| col("value").get(position(k), true).alias(format!("b{k}"));
-    let boundaries = values.group_by_stable([col(PERIOD)]).agg((1..BINS).map(boundary).collect::<Vec<_>>());
+    let boundaries = values
+        .group_by_stable([col(PERIOD)])
+        .agg((1..BINS).map(boundary).collect::<Vec<_>>());
     let old = by_name((1..BINS).map(|k| format!("b{k}")), false, false);
-    Ok(frame.drop(old).left_join(boundaries, col(PERIOD), col(PERIOD)))
+    Ok(frame
+        .drop(old)
+        .left_join(boundaries, col(PERIOD), col(PERIOD)))
 }
 
 fn quantile_score(axis: &Axis) -> Expr {
-    let above = |k: i64| col(axis.value).gt(col(format!("b{k}"))).fill_null(lit(false)).cast(DataType::Int64);
-    let below_value = (1..BINS).map(above).reduce(|a, b| a + b).unwrap_or(lit(0i64));
+    let above = |k: i64| {
+        col(axis.value)
+            .gt(col(format!("b{k}")))
+            .fill_null(lit(false))
+            .cast(DataType::Int64)
+    };
+    let below_value = (1..BINS)
+        .map(above)
+        .reduce(|a, b| a + b)
+        .unwrap_or(lit(0i64));
     scored(axis, below_value)
 }
 
@@ -118,19 +172,34 @@ fn limits<'a>(axis: &Axis, rules: &'a Rfm) -> Option<&'a [f64; 4]> {
 }
 
 fn threshold_score(axis: &Axis, rules: &Rfm) -> Expr {
-    let Some(limits) = limits(axis, rules) else { return lit(1i64) };
+    let Some(limits) = limits(axis, rules) else {
+        return lit(1i64);
+    };
     let value = || col(axis.value).cast(DataType::Float64);
     let passed = |limit: &f64| {
-        let passes = if axis.small_is_good { value().gt(lit(*limit)) } else { value().gt_eq(lit(*limit)) };
+        let passes = if axis.small_is_good {
+            value().gt(lit(*limit))
+        } else {
+            value().gt_eq(lit(*limit))
+        };
         passes.fill_null(lit(false)).cast(DataType::Int64)
     };
-    scored(axis, limits.iter().map(passed).reduce(|a, b| a + b).unwrap_or(lit(0i64)))
+    scored(
+        axis,
+        limits
+            .iter()
+            .map(passed)
+            .reduce(|a, b| a + b)
+            .unwrap_or(lit(0i64)),
+    )
 }
 
 /// From the number of boundaries that a value has passed. No value at all is the worst.
 fn scored(axis: &Axis, passed: Expr) -> Expr {
     if axis.small_is_good {
-        when(col(axis.value).is_null()).then(lit(1i64)).otherwise(lit(BINS) - passed)
+        when(col(axis.value).is_null())
+            .then(lit(1i64))
+            .otherwise(lit(BINS) - passed)
     } else {
         lit(1i64) + passed
     }
@@ -141,13 +210,18 @@ fn ntile_scored(frame: LazyFrame, axis: &Axis) -> PolarsResult<LazyFrame> {
     let worst_first = SortMultipleOptions::default()
         .with_order_descending_multi([false, axis.small_is_good, false])
         .with_nulls_last_multi([false, false, false]);
-    let position = lit(1i64).cum_count(false).over([col(PERIOD)])?.cast(DataType::Int64);
+    let position = lit(1i64)
+        .cum_count(false)
+        .over([col(PERIOD)])?
+        .cast(DataType::Int64);
     let count = len().over([col(PERIOD)])?.cast(DataType::Int64);
     let small = || col("__n").floor_div(lit(BINS));
     let larger_bins = || col("__n") - small() * lit(BINS);
     let in_larger = larger_bins() * (small() + lit(1i64));
     let at = || col("__position") - lit(1i64);
-    let size = when(small().eq(lit(0i64))).then(lit(1i64)).otherwise(small());
+    let size = when(small().eq(lit(0i64)))
+        .then(lit(1i64))
+        .otherwise(small());
     let bin = when(at().lt(in_larger.clone()))
         .then(at().floor_div(small() + lit(1i64)) + lit(1i64))
         .otherwise(larger_bins() + (at() - in_larger).floor_div(size) + lit(1i64));
@@ -161,10 +235,16 @@ fn ntile_scored(frame: LazyFrame, axis: &Axis) -> PolarsResult<LazyFrame> {
 /// Fixed thresholds have all five scores in every period, occupied or not.
 fn every_score(found: LazyFrame, scores: &LazyFrame) -> LazyFrame {
     let numbers = int_range(lit(1i64), lit(BINS + 1), 1, DataType::Int64);
-    let periods = scores.clone().select([col(PERIOD)]).unique(None, UniqueKeepStrategy::Any);
+    let periods = scores
+        .clone()
+        .select([col(PERIOD)])
+        .unique(None, UniqueKeepStrategy::Any);
     let key = [col(PERIOD), col("score")];
     periods
-        .cross_join(DataFrame::default().lazy().select([numbers.alias("score")]), None)
+        .cross_join(
+            DataFrame::default().lazy().select([numbers.alias("score")]),
+            None,
+        )
         .join(found, key.clone(), key, JoinArgs::new(JoinType::Left))
         .with_column(col("accounts").fill_null(lit(0i64)))
 }
@@ -184,26 +264,47 @@ pub fn rfm_boundaries(scores: LazyFrame, rules: &Rfm) -> PolarsResult<LazyFrame>
                 col(axis.value).min().cast(DataType::Float64).alias("lower"),
                 col(axis.value).max().cast(DataType::Float64).alias("upper"),
                 len().cast(DataType::Int64).alias("accounts"),
-            ])
-            ;
+            ]);
         let found = match rules.method {
-            RfmMethod::Thresholds => with_threshold_bounds(every_score(found, &scores), axis, rules),
+            RfmMethod::Thresholds => {
+                with_threshold_bounds(every_score(found, &scores), axis, rules)
+            }
             _ => found,
         };
-        found.with_columns([lit(axis.name).alias("axis"), lit(method).alias("method")]).select([col(PERIOD), col("axis"), col("score"), col("lower"), col("upper"), col("accounts"), col("method")])
+        found
+            .with_columns([lit(axis.name).alias("axis"), lit(method).alias("method")])
+            .select([
+                col(PERIOD),
+                col("axis"),
+                col("score"),
+                col("lower"),
+                col("upper"),
+                col("accounts"),
+                col("method"),
+            ])
     });
     concat(per_axis.collect::<Vec<_>>(), UnionArgs::default())
 }
 
 /// Fixed bounds in place of those found: score s of a large-is-good axis lies in [t(s−1), t(s)).
 fn with_threshold_bounds(frame: LazyFrame, axis: &Axis, rules: &Rfm) -> LazyFrame {
-    let Some(limits) = limits(axis, rules) else { return frame };
+    let Some(limits) = limits(axis, rules) else {
+        return frame;
+    };
     // Number of thresholds passed, which lies between limits[passed - 1] and limits[passed].
-    let passed = || if axis.small_is_good { lit(BINS) - col("score") } else { col("score") - lit(1i64) };
+    let passed = || {
+        if axis.small_is_good {
+            lit(BINS) - col("score")
+        } else {
+            col("score") - lit(1i64)
+        }
+    };
     let bound = |offset: i64| {
         let none = lit(NULL).cast(DataType::Float64);
         (0..limits.len()).fold(none, |otherwise, index| {
-            when(passed().eq(lit(index as i64 + offset))).then(lit(limits[index])).otherwise(otherwise)
+            when(passed().eq(lit(index as i64 + offset)))
+                .then(lit(limits[index]))
+                .otherwise(otherwise)
         })
     };
     frame.with_columns([bound(1).alias("lower"), bound(0).alias("upper")])

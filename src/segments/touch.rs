@@ -9,13 +9,29 @@ use polars::prelude::*;
 /// Rows of the published table are customers at the period's end. Columns: see `schemas/output/touch_segments.yaml`.
 ///
 /// `published_from` is the calendar's first period: no history before it is kept or looked at.
-pub fn touch_segments(accounts: LazyFrame, rules: &TouchModel, range: PeriodRange) -> PolarsResult<LazyFrame> {
-    let is_in_range = col(PERIOD).is_between(lit(range.first), lit(range.last), ClosedInterval::Both);
+pub fn touch_segments(
+    accounts: LazyFrame,
+    rules: &TouchModel,
+    range: PeriodRange,
+) -> PolarsResult<LazyFrame> {
+    let is_in_range =
+        col(PERIOD).is_between(lit(range.first), lit(range.last), ClosedInterval::Both);
     let customers = accounts.filter(col(CLOSING_CUSTOMERS).eq(lit(1i64)).and(is_in_range));
     let ruled = with_fired_rule(customers, rules)?;
-    let kept = [PERIOD, ACCOUNT_ID, "rule", "rule_model", OWNER_ID, LTV_EXPECTED, LTV_PERCENTILE].map(col);
+    let kept = [
+        PERIOD,
+        ACCOUNT_ID,
+        "rule",
+        "rule_model",
+        OWNER_ID,
+        LTV_EXPECTED,
+        LTV_PERCENTILE,
+    ]
+    .map(col);
     let hold = rules.hold_periods as usize;
-    let sorted = ruled.select(kept).sort([ACCOUNT_ID, PERIOD], SortMultipleOptions::default());
+    let sorted = ruled
+        .select(kept)
+        .sort([ACCOUNT_ID, PERIOD], SortMultipleOptions::default());
     let held = sorted.map(
         move |frame| with_hold(frame, hold),
         OptFlags::empty(),
@@ -29,14 +45,23 @@ pub fn touch_segments(accounts: LazyFrame, rules: &TouchModel, range: PeriodRang
     );
     let mut fits = lit(NULL).cast(DataType::Boolean);
     for (model, owners) in &rules.owners {
-        let is_listed = owners.iter().map(|owner| col(OWNER_ID).eq(lit(owner.as_str()))).reduce(Expr::or);
+        let is_listed = owners
+            .iter()
+            .map(|owner| col(OWNER_ID).eq(lit(owner.as_str())))
+            .reduce(Expr::or);
         let is_listed = is_listed.unwrap_or(lit(false)).fill_null(lit(false));
-        fits = when(col(TOUCH_MODEL).eq(lit(model.as_str()))).then(is_listed).otherwise(fits);
+        fits = when(col(TOUCH_MODEL).eq(lit(model.as_str())))
+            .then(is_listed)
+            .otherwise(fits);
     }
-    let is_changed = col("previous_touch_model").neq(col(TOUCH_MODEL)).fill_null(lit(false));
+    let is_changed = col("previous_touch_model")
+        .neq(col(TOUCH_MODEL))
+        .fill_null(lit(false));
     Ok(held.with_columns([
         is_changed.alias("is_changed"),
-        col(TOUCH_MODEL).neq_missing(col("rule_model")).alias("is_held"),
+        col(TOUCH_MODEL)
+            .neq_missing(col("rule_model"))
+            .alias("is_held"),
         fits.alias("owner_fits"),
     ]))
 }
@@ -46,7 +71,8 @@ fn with_fired_rule(customers: LazyFrame, rules: &TouchModel) -> PolarsResult<Laz
     let none = || lit(NULL).cast(DataType::String);
     let mut frame = customers.with_columns([none().alias("rule"), none().alias("rule_model")]);
     for rule in &rules.rules {
-        let condition = sql::parse(&rule.when).map_err(|error| polars_err!(ComputeError: "touch rule {}: {error}", rule.name))?;
+        let condition = sql::parse(&rule.when)
+            .map_err(|error| polars_err!(ComputeError: "touch rule {}: {error}", rule.name))?;
         let holds = condition.to_polars()?.fill_null(lit(false));
         let fires = col("rule").is_null().and(holds);
         let fires = match rule.capacity {
@@ -58,9 +84,16 @@ fn with_fired_rule(customers: LazyFrame, rules: &TouchModel) -> PolarsResult<Laz
                     .with_nulls_last_multi([false, true, false, true, false]);
                 frame = frame
                     .with_column(fires.alias("__fires"))
-                    .sort([PERIOD, OWNER_ID, "__fires", LTV_EXPECTED, ACCOUNT_ID], order)
+                    .sort(
+                        [PERIOD, OWNER_ID, "__fires", LTV_EXPECTED, ACCOUNT_ID],
+                        order,
+                    )
                     .with_column(
-                        lit(1i64).cum_count(false).over([col(PERIOD), col(OWNER_ID)])?.cast(DataType::Int64).alias("__place"),
+                        lit(1i64)
+                            .cum_count(false)
+                            .over([col(PERIOD), col(OWNER_ID)])?
+                            .cast(DataType::Int64)
+                            .alias("__place"),
                     );
                 col("__fires").and(col("__place").lt_eq(lit(i64::from(capacity))))
             }
@@ -68,8 +101,14 @@ fn with_fired_rule(customers: LazyFrame, rules: &TouchModel) -> PolarsResult<Laz
         frame = frame
             .with_column(fires.alias("__fires"))
             .with_columns([
-                when(col("__fires")).then(lit(rule.name.as_str())).otherwise(col("rule")).alias("rule"),
-                when(col("__fires")).then(lit(rule.model.as_str())).otherwise(col("rule_model")).alias("rule_model"),
+                when(col("__fires"))
+                    .then(lit(rule.name.as_str()))
+                    .otherwise(col("rule"))
+                    .alias("rule"),
+                when(col("__fires"))
+                    .then(lit(rule.model.as_str()))
+                    .otherwise(col("rule_model"))
+                    .alias("rule_model"),
             ])
             .drop(by_name(["__fires", "__place"], false, false));
     }
@@ -87,7 +126,10 @@ fn with_hold(mut frame: DataFrame, hold: usize) -> PolarsResult<DataFrame> {
     for row in 0..frame.height() {
         let goes_on = row > 0
             && accounts.get(row) == accounts.get(row - 1)
-            && periods.get(row).zip(periods.get(row - 1)).is_some_and(|(this, before)| this == before + 1);
+            && periods
+                .get(row)
+                .zip(periods.get(row - 1))
+                .is_some_and(|(this, before)| this == before + 1);
         if !goes_on {
             history.clear();
         }
@@ -105,6 +147,13 @@ fn with_hold(mut frame: DataFrame, hold: usize) -> PolarsResult<DataFrame> {
 /// computed again without all of the past.
 pub fn held_model<'a>(history: &[Option<&'a str>], hold: usize) -> Option<&'a str> {
     let window = &history[history.len().saturating_sub(4 * (hold + 1) + 1)..];
-    let stable = window.windows(hold + 1).rev().find(|run| run.iter().all(|model| *model == run[0]));
-    stable.and_then(|run| run.first()).or(window.first()).copied().flatten()
+    let stable = window
+        .windows(hold + 1)
+        .rev()
+        .find(|run| run.iter().all(|model| *model == run[0]));
+    stable
+        .and_then(|run| run.first())
+        .or(window.first())
+        .copied()
+        .flatten()
 }

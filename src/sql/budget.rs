@@ -15,7 +15,7 @@ use sqlparser::tokenizer::Token;
 use super::{SqlError, options};
 
 /// Operands that the parser may begin to read. The largest expressions that pass need a few hundred.
-const BUDGET: u32 = 10_000;
+const BUDGET: u32 = 3_000;
 
 /// Refuses tokens that take the parser too long.
 pub(super) fn check(tokens: Vec<Token>) -> Result<(), SqlError> {

@@ -26,9 +26,15 @@ impl InstantReader {
     /// Microseconds since 1970-01-01 UTC; `None` if the text is no date or time.
     pub fn micros(&self, text: &str) -> Option<i64> {
         let text = text.trim();
-        let own = self.formats.iter().find_map(|format| formatted(text, format));
+        let own = self
+            .formats
+            .iter()
+            .find_map(|format| formatted(text, format));
         match own.or_else(|| iso(text))? {
-            Reading::Date(date) => Some(utc_of_local(self.business_zone, date.and_time(NaiveTime::MIN))),
+            Reading::Date(date) => Some(utc_of_local(
+                self.business_zone,
+                date.and_time(NaiveTime::MIN),
+            )),
             Reading::Local(time) => Some(utc_of_local(self.time_zone, time)),
             Reading::Instant(micros) => Some(micros),
         }
@@ -42,7 +48,9 @@ fn formatted(text: &str, format: &str) -> Option<Reading> {
     if let Ok(time) = NaiveDateTime::parse_from_str(text, format) {
         return Some(Reading::Local(time));
     }
-    NaiveDate::parse_from_str(text, format).ok().map(Reading::Date)
+    NaiveDate::parse_from_str(text, format)
+        .ok()
+        .map(Reading::Date)
 }
 
 /// ISO 8601 and its neighbours: `2024-04-01`, `2024/4/1`, `2024-04-01 09:30`, `2024-04-01T00:30:00.5Z`, `… +09:00`, `… +09`,
@@ -60,19 +68,28 @@ fn iso(text: &str) -> Option<Reading> {
         return Some(Reading::Local(local));
     }
     let offset_seconds = iso_offset(zone)?;
-    Some(Reading::Instant(local.and_utc().timestamp_micros() - offset_seconds * 1_000_000))
+    Some(Reading::Instant(
+        local.and_utc().timestamp_micros() - offset_seconds * 1_000_000,
+    ))
 }
 
 /// Up to `most` leading digits as a number, and what follows them.
 fn digits(text: &str, least: usize, most: usize) -> Option<(u32, &str)> {
-    let count = text.bytes().take(most).take_while(u8::is_ascii_digit).count();
+    let count = text
+        .bytes()
+        .take(most)
+        .take_while(u8::is_ascii_digit)
+        .count();
     let number = text.get(..count).filter(|_| count >= least)?;
     Some((number.parse().ok()?, &text[count..]))
 }
 
 fn iso_date(text: &str) -> Option<(NaiveDate, &str)> {
     let (year, rest) = digits(text, 4, 4)?;
-    let mark = rest.chars().next().filter(|mark| matches!(mark, '-' | '/'))?;
+    let mark = rest
+        .chars()
+        .next()
+        .filter(|mark| matches!(mark, '-' | '/'))?;
     let (month, rest) = digits(&rest[1..], 1, 2)?;
     let (day, rest) = digits(rest.strip_prefix(mark)?, 1, 2)?;
     Some((NaiveDate::from_ymd_opt(year as i32, month, day)?, rest))
@@ -81,7 +98,9 @@ fn iso_date(text: &str) -> Option<(NaiveDate, &str)> {
 fn iso_time(text: &str) -> Option<(NaiveTime, &str)> {
     let (hour, rest) = digits(text, 1, 2)?;
     let (minute, rest) = digits(rest.strip_prefix(':')?, 2, 2)?;
-    let Some(rest) = rest.strip_prefix(':') else { return Some((NaiveTime::from_hms_opt(hour, minute, 0)?, rest)) };
+    let Some(rest) = rest.strip_prefix(':') else {
+        return Some((NaiveTime::from_hms_opt(hour, minute, 0)?, rest));
+    };
     let (second, rest) = digits(rest, 2, 2)?;
     let (micros, rest) = match rest.strip_prefix('.') {
         None => (0, rest),
@@ -89,10 +108,16 @@ fn iso_time(text: &str) -> Option<(NaiveTime, &str)> {
             let count = fraction.bytes().take_while(u8::is_ascii_digit).count();
             // Digits beyond the microsecond are cut off.
             let (number, _) = digits(fraction, 1, 6)?;
-            (number * 10u32.pow(6 - count.min(6) as u32), &fraction[count..])
+            (
+                number * 10u32.pow(6 - count.min(6) as u32),
+                &fraction[count..],
+            )
         }
     };
-    Some((NaiveTime::from_hms_micro_opt(hour, minute, second, micros)?, rest))
+    Some((
+        NaiveTime::from_hms_micro_opt(hour, minute, second, micros)?,
+        rest,
+    ))
 }
 
 fn iso_offset(zone: &str) -> Option<i64> {
@@ -107,7 +132,11 @@ fn iso_offset(zone: &str) -> Option<i64> {
     let (hours, rest) = digits(&zone[1..], 2, 2)?;
     let minutes = match rest.strip_prefix(':').unwrap_or(rest) {
         "" => 0,
-        rest => digits(rest, 2, 2).filter(|(minutes, rest)| *minutes < 60 && rest.is_empty())?.0,
+        rest => {
+            digits(rest, 2, 2)
+                .filter(|(minutes, rest)| *minutes < 60 && rest.is_empty())?
+                .0
+        }
     };
     Some(sign * i64::from(hours * 3600 + minutes * 60)).filter(|_| hours < 24)
 }
@@ -118,7 +147,11 @@ mod tests {
     use chrono_tz::{Asia::Tokyo, UTC};
 
     fn read(text: &str) -> Option<String> {
-        let reader = InstantReader { formats: vec!["%d.%m.%Y".into()], time_zone: UTC, business_zone: Tokyo };
+        let reader = InstantReader {
+            formats: vec!["%d.%m.%Y".into()],
+            time_zone: UTC,
+            business_zone: Tokyo,
+        };
         let micros = reader.micros(text)?;
         DateTime::from_timestamp_micros(micros).map(|instant| instant.to_rfc3339())
     }
@@ -143,12 +176,25 @@ mod tests {
         ] {
             assert_eq!(read(text), morning, "{text}");
         }
-        assert_eq!(read("2024-04-01T00:00:00.123456789Z"), Some("2024-04-01T00:00:00.123456+00:00".to_owned()));
+        assert_eq!(
+            read("2024-04-01T00:00:00.123456789Z"),
+            Some("2024-04-01T00:00:00.123456+00:00".to_owned())
+        );
     }
 
     #[test]
     fn what_is_no_date_is_not_guessed() {
-        for text in ["", "yesterday", "2024-13-01", "2024-02-30", "2024-04", "20240401", "2024-04-01x", "2024-04-01 25:00", "2024-04-01T09:30:00+9"] {
+        for text in [
+            "",
+            "yesterday",
+            "2024-13-01",
+            "2024-02-30",
+            "2024-04",
+            "20240401",
+            "2024-04-01x",
+            "2024-04-01 25:00",
+            "2024-04-01T09:30:00+9",
+        ] {
             assert_eq!(read(text), None, "{text}");
         }
     }

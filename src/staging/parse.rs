@@ -1,7 +1,7 @@
 //! How a source's values are read: numbers, flags, dates and times in the shapes that exports have them.
 
-use crate::config::{Calendar, Source};
 use super::instant::InstantReader;
+use crate::config::{Calendar, Source};
 use crate::contract::Kind;
 use crate::period::{instant_of_local, polars_zone, utc_micros};
 use polars::prelude::*;
@@ -20,13 +20,21 @@ impl Parser<'_> {
         match kind {
             Kind::Text if is_text && self.is_text_file => {
                 let trimmed = value.str().strip_chars(lit(NULL));
-                when(trimmed.clone().eq(lit(""))).then(lit(NULL)).otherwise(trimmed)
+                when(trimmed.clone().eq(lit("")))
+                    .then(lit(NULL))
+                    .otherwise(trimmed)
             }
             Kind::Text => value.cast(DataType::String),
             Kind::Integer => {
-                let number = if is_text { self.number(value, 6) } else { value.cast(DataType::Decimal(38, 6)) };
+                let number = if is_text {
+                    self.number(value, 6)
+                } else {
+                    value.cast(DataType::Decimal(38, 6))
+                };
                 let whole = number.clone().cast(DataType::Int64);
-                when(whole.clone().cast(DataType::Decimal(38, 6)).eq(number)).then(whole).otherwise(lit(NULL))
+                when(whole.clone().cast(DataType::Decimal(38, 6)).eq(number))
+                    .then(whole)
+                    .otherwise(lit(NULL))
             }
             Kind::Float if is_text => self.number(value, 12).cast(DataType::Float64),
             Kind::Float => value.cast(DataType::Float64),
@@ -44,12 +52,19 @@ impl Parser<'_> {
         let numbers = &self.source.numbers;
         let mut clean = text.str().replace_all(lit(r"[\s¥￥$€£円]"), lit(""), false);
         if let Some(thousands) = numbers.thousands {
-            clean = clean.str().replace_all(lit(thousands.to_string()), lit(""), true);
+            clean = clean
+                .str()
+                .replace_all(lit(thousands.to_string()), lit(""), true);
         }
         if numbers.decimal != '.' {
-            clean = clean.str().replace_all(lit(numbers.decimal.to_string()), lit("."), true);
+            clean = clean
+                .str()
+                .replace_all(lit(numbers.decimal.to_string()), lit("."), true);
         }
-        clean.str().replace(lit("^[△▲−]"), lit("-"), false).cast(DataType::Decimal(38, scale))
+        clean
+            .str()
+            .replace(lit("^[△▲−]"), lit("-"), false)
+            .cast(DataType::Decimal(38, scale))
     }
 
     fn date(&self, value: Expr, dtype: &DataType) -> Expr {
@@ -66,9 +81,10 @@ impl Parser<'_> {
             DataType::String => self.instant_of_text(value),
             DataType::Date => instant_of_local(self.calendar.time_zone, value),
             DataType::Datetime(_, None) => instant_of_local(self.source.time_zone, value),
-            DataType::Datetime(_, Some(_)) => {
-                value.dt().convert_time_zone(polars_zone(chrono_tz::UTC)).cast(utc_micros())
-            }
+            DataType::Datetime(_, Some(_)) => value
+                .dt()
+                .convert_time_zone(polars_zone(chrono_tz::UTC))
+                .cast(utc_micros()),
             _ => lit(NULL).cast(utc_micros()),
         }
     }
@@ -80,19 +96,36 @@ impl Parser<'_> {
             business_zone: self.calendar.time_zone,
         };
         let read = move |column: Column| {
-            let micros: Int64Chunked = column.str()?.iter().map(|text| reader.micros(text?)).collect();
-            micros.with_name(column.name().clone()).into_column().cast(&utc_micros())
+            let micros: Int64Chunked = column
+                .str()?
+                .iter()
+                .map(|text| reader.micros(text?))
+                .collect();
+            micros
+                .with_name(column.name().clone())
+                .into_column()
+                .cast(&utc_micros())
         };
-        text.map(read, |_, field| Ok(Field::new(field.name().clone(), utc_micros())))
+        text.map(read, |_, field| {
+            Ok(Field::new(field.name().clone(), utc_micros()))
+        })
     }
 }
 
 fn flag(text: Expr) -> Expr {
     let word = text.str().strip_chars(lit(NULL)).str().to_lowercase();
     let is_any = |words: &[&str]| {
-        words.iter().map(|known| word.clone().eq(lit(*known))).reduce(Expr::or).unwrap_or(lit(false))
+        words
+            .iter()
+            .map(|known| word.clone().eq(lit(*known)))
+            .reduce(Expr::or)
+            .unwrap_or(lit(false))
     };
     let is_true = is_any(&["true", "t", "yes", "y", "1", "1.0", "はい", "○"]);
     let is_false = is_any(&["false", "f", "no", "n", "0", "0.0", "いいえ", "×"]);
-    when(is_true).then(lit(true)).when(is_false).then(lit(false)).otherwise(lit(NULL))
+    when(is_true)
+        .then(lit(true))
+        .when(is_false)
+        .then(lit(false))
+        .otherwise(lit(NULL))
 }

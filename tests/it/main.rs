@@ -9,7 +9,10 @@
 //! | `config` | pipeline files that load, and reports on those that do not |
 //! | `python` | an independent computation of the same tables, and readers other than our own |
 
-#![allow(clippy::disallowed_methods, reason = "tests read and write their own cases")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests read and write their own cases"
+)]
 
 mod cli;
 mod config;
@@ -24,7 +27,12 @@ fn no_test_file_is_forgotten() {
     let folder = support::repository().join("tests/it");
     let declarations = std::fs::read_to_string(folder.join("main.rs")).unwrap();
     for file in support::names_in(&folder) {
-        let Some(module) = file.strip_suffix(".rs").filter(|module| *module != "main") else { continue };
-        assert!(declarations.contains(&format!("\nmod {module};\n")), "tests/it/{file} is not declared in main.rs");
+        let Some(module) = file.strip_suffix(".rs").filter(|module| *module != "main") else {
+            continue;
+        };
+        assert!(
+            declarations.contains(&format!("\nmod {module};\n")),
+            "tests/it/{file} is not declared in main.rs"
+        );
     }
 }

@@ -22,17 +22,24 @@ macro_rules! stories {
     };
 }
 
-stories![
-    pause_then_return,
-];
+stories![pause_then_return,];
 
 #[test]
 fn every_story_is_told() {
     let is_story = |name: &String| cases().join(name).is_dir();
-    let folders: Vec<String> = support::names_in(&cases()).into_iter().filter(is_story).collect();
+    let folders: Vec<String> = support::names_in(&cases())
+        .into_iter()
+        .filter(is_story)
+        .collect();
     for folder in &folders {
-        assert!(STORIES.contains(&folder.as_str()), "tests/cases/{folder} is not in the list of stories");
-        assert!(cases().join(folder).join("story.md").is_file(), "tests/cases/{folder} has no story.md");
+        assert!(
+            STORIES.contains(&folder.as_str()),
+            "tests/cases/{folder} is not in the list of stories"
+        );
+        assert!(
+            cases().join(folder).join("story.md").is_file(),
+            "tests/cases/{folder} has no story.md"
+        );
     }
 }
 
@@ -50,36 +57,73 @@ struct Variant {
 fn tell(story: &str) {
     let folder = cases().join(story);
     let pipeline = fs::read_to_string(folder.join("pipeline.yaml")).unwrap();
-    let command = pipeline.lines().find_map(|line| line.strip_prefix("# run: ")).expect("`# run:` in pipeline.yaml");
+    let command = pipeline
+        .lines()
+        .find_map(|line| line.strip_prefix("# run: "))
+        .expect("`# run:` in pipeline.yaml");
     let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
     let mut differences = Vec::new();
     for variant in variants(&pipeline) {
         let root = tempfile::tempdir().unwrap();
         let mut variables = vec![("OUT", root.path().to_str().unwrap())];
-        variables.extend(variant.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        variables.extend(
+            variant
+                .variables
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
         let ran = support::cskpi_with(&folder, &variables, &format!("{verb} pipeline.yaml {rest}"));
         assert_eq!(ran.code, 0, "{story} {}\n{}", variant.name, ran.stderr);
         let expected = folder.join("expected").join(&variant.name);
         let found = differences_to(&expected, root.path(), &ran);
-        differences.extend(found.into_iter().map(|difference| format!("{story} {}: {difference}", variant.name)));
+        differences.extend(
+            found
+                .into_iter()
+                .map(|difference| format!("{story} {}: {difference}", variant.name)),
+        );
     }
-    assert!(differences.is_empty(), "rows that differ (- expected, + published)\n\n{}", differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "rows that differ (- expected, + published)\n\n{}",
+        differences.join("\n")
+    );
 }
 
 fn variants(pipeline: &str) -> Vec<Variant> {
     let read = |line: &str| {
         let (name, variables) = line.split_once(':').expect("`# variant <name>: KEY=value`");
-        let pairs = variables.split_whitespace().filter_map(|pair| pair.split_once('='));
-        let variables = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Variant { name: name.to_owned(), variables }
+        let pairs = variables
+            .split_whitespace()
+            .filter_map(|pair| pair.split_once('='));
+        let variables = pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Variant {
+            name: name.to_owned(),
+            variables,
+        }
     };
-    let found: Vec<Variant> = pipeline.lines().filter_map(|line| line.strip_prefix("# variant ")).map(read).collect();
-    if found.is_empty() { vec![Variant { name: String::new(), variables: Vec::new() }] } else { found }
+    let found: Vec<Variant> = pipeline
+        .lines()
+        .filter_map(|line| line.strip_prefix("# variant "))
+        .map(read)
+        .collect();
+    if found.is_empty() {
+        vec![Variant {
+            name: String::new(),
+            variables: Vec::new(),
+        }]
+    } else {
+        found
+    }
 }
 
 fn differences_to(expected: &Path, root: &Path, ran: &Ran) -> Vec<String> {
     let files = support::names_in(expected);
-    let tables: Vec<&str> = files.iter().filter_map(|file| file.strip_suffix(".csv")).collect();
+    let tables: Vec<&str> = files
+        .iter()
+        .filter_map(|file| file.strip_suffix(".csv"))
+        .collect();
     assert!(!tables.is_empty(), "{} expects nothing", expected.display());
     let mut differences = Vec::new();
     for table in tables {
@@ -88,28 +132,56 @@ fn differences_to(expected: &Path, root: &Path, ran: &Ran) -> Vec<String> {
     }
     let log = fs::read_to_string(expected.join("log.txt")).unwrap_or_default();
     let missing = log.lines().filter(|line| !ran.stderr.contains(line));
-    differences.extend(missing.map(|line| format!("standard error lacks `{line}`:\n{}", ran.stderr)));
+    differences
+        .extend(missing.map(|line| format!("standard error lacks `{line}`:\n{}", ran.stderr)));
     differences
 }
 
 /// The rows of a table that are not as a file of expectations says.
 fn table_difference(table: &str, text: &str, root: &Path) -> Option<String> {
-    let Some(published) = support::published_table(root, table) else { return Some(format!("{table} was not published")) };
-    let condition = text.lines().next().and_then(|line| line.strip_prefix("# where: "));
-    let mut lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-    let columns: Vec<&str> = lines.next().expect("a line that names the columns").split(',').collect();
-    let mut wanted = published.lazy();
+    let Some(published) = support::published_table(root, table) else {
+        return Some(format!("{table} was not published"));
+    };
+    let condition = text
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("# where: "));
+    let mut lines = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty());
+    let columns: Vec<&str> = lines
+        .next()
+        .expect("a line that names the columns")
+        .split(',')
+        .collect();
+    // Dates as text, so that a condition may compare them with '2024-05-01'.
+    let is_date = |column: &&Column| *column.dtype() == DataType::Date;
+    let dates = published
+        .columns()
+        .iter()
+        .filter(is_date)
+        .map(|date| col(date.name().clone()).cast(DataType::String));
+    let mut wanted = published
+        .clone()
+        .lazy()
+        .with_columns(dates.collect::<Vec<_>>());
     if let Some(condition) = condition {
         wanted = wanted.filter(polars::sql::sql_expr(condition).unwrap());
     }
-    let wanted = wanted.select(columns.iter().map(|name| col(*name)).collect::<Vec<_>>()).collect().unwrap();
+    let wanted = wanted
+        .select(columns.iter().map(|name| col(*name)).collect::<Vec<_>>())
+        .collect()
+        .unwrap();
     let dtypes = wanted.dtypes();
     let mut unexpected = support::rows_as_text(&wanted);
     let mut missing = Vec::new();
     for line in lines {
         let row: Vec<&str> = line.split(',').collect();
         assert_eq!(row.len(), columns.len(), "{table}: {line}");
-        match unexpected.iter().position(|found| is_same_row(found, &row, &dtypes)) {
+        match unexpected
+            .iter()
+            .position(|found| is_same_row(found, &row, &dtypes))
+        {
             Some(position) => drop(unexpected.remove(position)),
             None => missing.push(line.to_owned()),
         }
@@ -120,16 +192,27 @@ fn table_difference(table: &str, text: &str, root: &Path) -> Option<String> {
     let mut rows: Vec<(String, char)> = missing.into_iter().map(|line| (line, '-')).collect();
     rows.extend(unexpected.into_iter().map(|row| (row.join(","), '+')));
     rows.sort();
-    let rows: Vec<String> = rows.into_iter().map(|(row, sign)| format!("  {sign} {row}")).collect();
-    Some(format!("{table}\n    {}\n{}\n", columns.join(","), rows.join("\n")))
+    let rows: Vec<String> = rows
+        .into_iter()
+        .map(|(row, sign)| format!("  {sign} {row}"))
+        .collect();
+    Some(format!(
+        "{table}\n    {}\n{}\n",
+        columns.join(","),
+        rows.join("\n")
+    ))
 }
 
 fn is_same_row(found: &[String], expected: &[&str], dtypes: &[DataType]) -> bool {
-    found.iter().zip(expected).zip(dtypes).all(|((found, expected), dtype)| match dtype {
-        DataType::Float64 => is_same_float(found, expected),
-        dtype if dtype.is_decimal() => *found == support::plain_decimal(expected),
-        _ => found == expected,
-    })
+    found
+        .iter()
+        .zip(expected)
+        .zip(dtypes)
+        .all(|((found, expected), dtype)| match dtype {
+            DataType::Float64 => is_same_float(found, expected),
+            dtype if dtype.is_decimal() => *found == support::plain_decimal(expected),
+            _ => found == expected,
+        })
 }
 
 fn is_same_float(found: &str, expected: &str) -> bool {
@@ -141,7 +224,9 @@ fn is_same_float(found: &str, expected: &str) -> bool {
         Some(numerator.parse::<f64>().unwrap() / denominator.parse::<f64>().unwrap())
     };
     match (number(found), number(expected)) {
-        (Some(found), Some(expected)) => (found - expected).abs() <= 1e-12 * expected.abs().max(1.0),
+        (Some(found), Some(expected)) => {
+            (found - expected).abs() <= 1e-12 * expected.abs().max(1.0)
+        }
         (found, expected) => found.is_none() && expected.is_none(),
     }
 }

@@ -24,7 +24,8 @@ impl Ran {
     #[track_caller]
     pub fn summary(&self) -> serde_json::Value {
         let line = self.stdout.lines().last().unwrap_or_default();
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}\n{}", self.stderr))
+        serde_json::from_str(line)
+            .unwrap_or_else(|error| panic!("{error}: {line:?}\n{}", self.stderr))
     }
 }
 
@@ -54,8 +55,12 @@ pub fn repository() -> PathBuf {
 
 /// Names of the entries of a folder, sorted; none if there is no such folder.
 pub fn names_in(folder: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -66,7 +71,11 @@ pub fn files_below(folder: &Path) -> Vec<String> {
     for name in names_in(folder) {
         let path = folder.join(&name);
         if path.is_dir() {
-            files.extend(files_below(&path).into_iter().map(|file| format!("{name}/{file}")));
+            files.extend(
+                files_below(&path)
+                    .into_iter()
+                    .map(|file| format!("{name}/{file}")),
+            );
         } else {
             files.push(name);
         }
@@ -76,8 +85,12 @@ pub fn files_below(folder: &Path) -> Vec<String> {
 
 /// Published files (all but the program's own under `_cskpi`) with their bytes.
 pub fn published_files(root: &Path) -> Vec<(String, Vec<u8>)> {
-    let files = files_below(root).into_iter().filter(|file| !file.starts_with("_cskpi/"));
-    files.map(|file| (file.clone(), fs::read(root.join(&file)).unwrap())).collect()
+    let files = files_below(root)
+        .into_iter()
+        .filter(|file| !file.starts_with("_cskpi/"));
+    files
+        .map(|file| (file.clone(), fs::read(root.join(&file)).unwrap()))
+        .collect()
 }
 
 /// Asserts that two roots hold the same files with the same bytes.
@@ -88,38 +101,78 @@ pub fn assert_same_files(left: &Path, right: &Path, what: &str) {
 
 #[track_caller]
 pub fn assert_same_bytes(left: &[(String, Vec<u8>)], right: &[(String, Vec<u8>)], what: &str) {
-    let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let names = |files: &[(String, Vec<u8>)]| {
+        files
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect::<Vec<_>>()
+    };
     assert!(!left.is_empty(), "{what}: nothing was published");
     assert_eq!(names(left), names(right), "{what}: other files");
-    let differs: Vec<&str> =
-        left.iter().zip(right).filter(|(left, right)| left.1 != right.1).map(|(left, _)| left.0.as_str()).collect();
-    assert!(differs.is_empty(), "{what}: other bytes in {}", differs.join(", "));
+    let differs: Vec<&str> = left
+        .iter()
+        .zip(right)
+        .filter(|(left, right)| left.1 != right.1)
+        .map(|(left, _)| left.0.as_str())
+        .collect();
+    assert!(
+        differs.is_empty(),
+        "{what}: other bytes in {}",
+        differs.join(", ")
+    );
 }
 
 pub fn read_parquet(path: &Path) -> DataFrame {
-    ParquetReader::new(File::open(path).unwrap()).finish().unwrap()
+    ParquetReader::new(File::open(path).unwrap())
+        .finish()
+        .unwrap()
 }
 
 /// All periods of a published table; `None` if it was not published.
 pub fn published_table(root: &Path, table: &str) -> Option<DataFrame> {
     let folder = root.join(table);
-    let files = files_below(&folder).into_iter().map(|file| read_parquet(&folder.join(file)));
+    let files = files_below(&folder)
+        .into_iter()
+        .map(|file| read_parquet(&folder.join(file)));
     files.reduce(|all, one| all.vstack(&one).unwrap())
 }
 
 /// Rows of a frame as text, money without trailing zeros, null as an empty field.
 pub fn rows_as_text(frame: &DataFrame) -> Vec<Vec<String>> {
-    let texts = frame.clone().lazy().select([all().as_expr().cast(DataType::String)]).collect().unwrap();
-    let columns: Vec<&StringChunked> = texts.columns().iter().map(|column| column.str().unwrap()).collect();
-    let is_decimal: Vec<bool> = frame.columns().iter().map(|column| column.dtype().is_decimal()).collect();
+    let texts = frame
+        .clone()
+        .lazy()
+        .select([all().as_expr().cast(DataType::String)])
+        .collect()
+        .unwrap();
+    let columns: Vec<&StringChunked> = texts
+        .columns()
+        .iter()
+        .map(|column| column.str().unwrap())
+        .collect();
+    let is_decimal: Vec<bool> = frame
+        .columns()
+        .iter()
+        .map(|column| column.dtype().is_decimal())
+        .collect();
     let text = |row: usize, column: usize| {
         let value = columns[column].get(row).unwrap_or_default();
-        if is_decimal[column] { plain_decimal(value) } else { value.to_owned() }
+        if is_decimal[column] {
+            plain_decimal(value)
+        } else {
+            value.to_owned()
+        }
     };
-    (0..texts.height()).map(|row| (0..columns.len()).map(|column| text(row, column)).collect()).collect()
+    (0..texts.height())
+        .map(|row| (0..columns.len()).map(|column| text(row, column)).collect())
+        .collect()
 }
 
 /// The one way in which we write a decimal: `100.50` is `100.5`.
 pub fn plain_decimal(text: &str) -> String {
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text.to_owned()
+    }
 }

@@ -4,8 +4,8 @@
 
 expected: <DIR>/<table>.parquet (oracle.py); actual: <ROOT>/<table>/period=*/part-0.parquet. Both sides are joined by FULL OUTER JOIN on the
 table's keys. Decimals, integers, dates, booleans and text must be equal exactly, Float64 within a relative 1e-12; null equals only null. A
-column of another kind (a decimal published as a float) is a difference, and so is a column or metric of the oracle's that is not
-published; what only the other side has is listed. Exit code 1 on any difference.
+column of another kind (a decimal published as a float) is a difference, and so is a column or metric that only one side has.
+metric_dictionary, of which the oracle has none, must list the metrics and units of kpi_values. Exit code 1 on any difference.
 """
 
 import argparse
@@ -71,14 +71,15 @@ def compare(con, table, expected, actual, args):
             count += 1
             differences.append(f"column {column} is {ours[column]}, expected {theirs[column]}")
     # every partition has the columns and types of the first (a reader of many files would cast silently)
-    for path in files:
-        here = schema(con, f"read_parquet('{path}', hive_partitioning = false)")
-        if here != ours:
+    schemas = con.execute(
+        f"SELECT file_name, list_sort(list((name, type, logical_type, precision, scale))) FROM parquet_schema({[str(f) for f in files]}) GROUP BY file_name ORDER BY 1").fetchall()
+    for path, here in schemas:
+        if here != schemas[0][1]:
             count += 1
-            odd = [f"{c} is {here.get(c)}, not {ours.get(c)}" for c in {**ours, **here} if here.get(c) != ours.get(c)]
-            differences.append(f"schema of {path.parent.name} differs from the first partition's: {', '.join(odd) or 'order of columns'}")
+            differences.append(f"schema of {Path(path).parent.name} differs from {Path(schemas[0][0]).parent.name}'s: {[c for c in here if c not in schemas[0][1]]}")
     if surplus := [c for c in ours if c not in theirs]:
-        notes.append(f"only published: {', '.join(surplus)}")
+        count += len(surplus)
+        differences.append(f"columns the oracle knows nothing of: {', '.join(surplus)}")
     if missing := [k for k in keys if k not in ours]:
         print(f"{table}: key columns are not published: {', '.join(missing)}")
         return count
@@ -87,10 +88,8 @@ def compare(con, table, expected, actual, args):
         for name, left, right in (("not published", "e", "a"), ("only published", "a", "e")):
             metrics = [r[0] for r in con.execute(f"SELECT DISTINCT metric FROM {left} WHERE metric NOT IN (SELECT metric FROM {right}) ORDER BY 1").fetchall()]
             if metrics:
-                notes.append(f"metrics {name}: {', '.join(metrics)}")
-                if left == "e":
-                    count += len(metrics)
-                    differences.append(f"metrics not published: {', '.join(metrics)}")
+                count += len(metrics)
+                differences.append(f"metrics {name}: {', '.join(metrics)}")
         con.execute("CREATE OR REPLACE TEMP TABLE common AS SELECT DISTINCT metric FROM e INTERSECT SELECT DISTINCT metric FROM a")
         for side in "ea":
             con.execute(f"DELETE FROM {side} WHERE metric NOT IN (FROM common)")
@@ -151,6 +150,16 @@ def compare(con, table, expected, actual, args):
     return count
 
 
+def dictionary(con, actual):
+    """Differences between what metric_dictionary lists and what kpi_values holds, period by period."""
+    listed = f"SELECT period_start, metric, unit FROM read_parquet('{actual}/metric_dictionary/*/part-0.parquet', hive_partitioning = false)"
+    held = f"SELECT DISTINCT period_start, metric, unit FROM read_parquet('{actual}/kpi_values/*/part-0.parquet', hive_partitioning = false)"
+    rows = con.execute(f"(({listed} EXCEPT ALL {held}) UNION ALL ({held} EXCEPT ALL {listed})) ORDER BY ALL").fetchall()
+    for row in rows[:10]:
+        print("  - metric_dictionary and kpi_values do not agree on", *row)
+    return len(rows)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--expected", type=Path, required=True)
@@ -166,6 +175,8 @@ def main():
     total = 0
     for table in tables:
         total += compare(con, table, args.expected, args.actual, args)
+    if "kpi_values" in tables:
+        total += dictionary(con, args.actual)
     print("all equal" if total == 0 else f"{total} differences")
     sys.exit(1 if total else 0)
 

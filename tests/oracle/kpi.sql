@@ -34,9 +34,17 @@ FROM kpi_sums k JOIN kpi_sums x ON x.dimension = k.dimension AND x.member = k.me
   AND x.period_idx BETWEEN k.period_idx - getvariable('ltv_churn_periods') + 1 AND k.period_idx
 GROUP BY ALL;
 
+-- What each number is counted in.
+CREATE TABLE units AS
+SELECT unit, unnest(string_split(metrics, ' ')) AS metric FROM (VALUES
+  ('accounts', 'opening_customers new_customers reactivated_customers churned_customers involuntary_churned_customers closing_customers active_accounts'),
+  ('currency', 'mrr arr opening_mrr new_mrr reactivation_mrr expansion_mrr contraction_mrr churn_mrr fx_mrr contract_mrr discount_mrr trial_mrr arpa revenue ltv ltv_tenure ltv_purchase'),
+  ('ratio', 'churn_rate retention_rate annualized_churn_rate gross_mrr_churn_rate net_mrr_churn_rate nrr grr nrr_12m grr_12m upsell_rate cross_sell_rate stickiness seat_utilization'),
+  ('multiple', 'quick_ratio'), ('users', 'dau wau mau'), ('minutes', 'avg_session_minutes')) v(unit, metrics);
+
 CREATE TABLE out_kpi_values AS
 WITH ready AS (
-  SELECT k.*, c.churn, closing_mrr / nullif(closing, 0) AS arpa, active_user_days / k.days AS dau,
+  SELECT k.*, c.churn, CASE WHEN getvariable('has_usage') THEN days END AS usage_days, CASE WHEN getvariable('has_usage') THEN seats END AS usage_seats, closing_mrr / nullif(closing, 0) AS arpa, active_user_days / k.days AS dau,
     1 - power(1 - churned / nullif(opening, 0), 12) AS annualized
   FROM kpi_sums k JOIN kpi_churn c USING (period_idx, dimension, member) WHERE k.period_idx IN (SELECT period_idx FROM periods WHERE is_published)),
 metrics AS (
@@ -62,12 +70,12 @@ metrics AS (
     {m: 'ltv', r: true, n: arpa * getvariable('margin'), d: churn},
     {m: 'ltv_tenure', r: true, n: arpa * tenure_days, d: closing * 30.4375::DOUBLE},
     {m: 'ltv_purchase', r: true, n: revenue_12m * tenure_days, d: purchasing * closing * 365.25::DOUBLE},
-    {m: 'dau', r: true, n: active_user_days, d: days}, {m: 'stickiness', r: true, n: dau, d: mau},
-    {m: 'seat_utilization', r: true, n: seated_mau, d: seats}, {m: 'avg_session_minutes', r: true, n: session_seconds, d: sessions * 60}
+    {m: 'dau', r: true, n: active_user_days, d: usage_days}, {m: 'stickiness', r: true, n: dau, d: mau},
+    {m: 'seat_utilization', r: true, n: seated_mau, d: usage_seats}, {m: 'avg_session_minutes', r: true, n: session_seconds, d: sessions * 60}
   ]) AS x FROM ready)
 SELECT p.period_start, p.period_end, dimension, member, x.m AS metric,
-  CASE WHEN x.r THEN x.n / nullif(x.d, 0) ELSE x.n END AS value, x.n AS numerator, x.d AS denominator, m.is_complete
-FROM metrics m JOIN periods p USING (period_idx);
+  CASE WHEN x.r THEN x.n / nullif(x.d, 0) ELSE x.n END AS value, x.n AS numerator, x.d AS denominator, u.unit, m.is_complete
+FROM metrics m JOIN periods p USING (period_idx) LEFT JOIN units u ON u.metric = x.m;
 
 CREATE TABLE out_kpi_summary AS
 PIVOT (SELECT period_start, period_end, is_complete, metric, value FROM out_kpi_values WHERE dimension = 'total') ON metric USING first(value);

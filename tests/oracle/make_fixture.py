@@ -224,7 +224,7 @@ def random_data(out, accounts, months, events, seed):
     write("subscriptions", f"""SELECT printf('sub-%08d', k) AS subscription_id, account_id,
         pick(['core-s', 'core-m', 'core-l', 'chat-s', 'chat-l', 'bi'], r(kn, 'plan')) AS plan_id,
         {day.format('day_from')} AS started_at,
-        CASE WHEN is_last AND r(kn, 'open') < 0.5 THEN NULL WHEN r(kn, 'mid') < 0.2 THEN {day.format('day_from + length')} || 'T15:00:00Z'
+        CASE WHEN is_last AND r(kn, 'open') < 0.5 THEN NULL WHEN r(kn, 'mid') < 0.2 THEN {day.format('day_from + length - 1')} || 'T15:00:00Z'
           ELSE {day.format('day_from + length')} END AS ended_at,
         CASE WHEN n = 0 AND r(kn, 'tri') < 0.2 THEN {day.format('day_from + 30')} END AS trial_end,
         CASE WHEN r(kn, 'qty') < 0.9 THEN floor(1 + r(kn, 'qty2') * 40)::BIGINT END AS quantity,

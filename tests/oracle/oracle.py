@@ -53,6 +53,7 @@ COLUMNS = {
     "invoice_lines": "invoice_id account_id issued_at amount kind currency service_start service_end paid_at",
     "fx_rates": "date currency rate",
     "usage_events": "account_id user_id occurred_at feature session_id seconds",
+    "usage_sessions": "account_id user_id started_at ended_at",
 }
 
 DIMENSIONS = {
@@ -174,7 +175,7 @@ def set_parameters(con, params, found, start, end):
     variable("ready_after_hours", f"{int(params.get('ready_after_hours') or 0)}::INTEGER")
     variable("has_plans", str(bool(found["plans"])).lower())
     variable("has_invoices", str(bool(found["invoice_lines"])).lower())
-    variable("has_usage", str(bool(found["usage_events"])).lower())
+    variable("has_usage", str(bool(found["usage_events"] or found["usage_sessions"])).lower())
     variable("has_session_id", str("session_id" in found["usage_events"]).lower())
     variable("has_seconds", str("seconds" in found["usage_events"]).lower())
     variable("rfm_method", quoted(rfm.get("method", "quantile")))
@@ -263,8 +264,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--params", type=Path)
-    parser.add_argument("--start", required=True, help="first month, YYYY-MM")
-    parser.add_argument("--end", required=True, help="month after the last one, YYYY-MM")
+    parser.add_argument("--start", help="first month, YYYY-MM; params.json may tell it")
+    parser.add_argument("--end", help="month after the last one, YYYY-MM; params.json may tell it")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--database", help="keep the working tables in this DuckDB file, to look at")
@@ -276,14 +277,15 @@ def main():
             print(text, file=sys.stderr)
 
     params = json.loads(args.params.read_text()) if args.params else {}
-    for month in (args.start, args.end):
+    start, end = args.start or params["start"], args.end or params["end"]
+    for month in (start, end):
         datetime.date.fromisoformat(f"{month}-01")
     con = duckdb.connect(args.database or ":memory:")
     con.execute(f"SET threads = {args.threads}")
     con.execute("SET preserve_insertion_order = false")
     con.execute(f"SET TimeZone = {quoted(params.get('time_zone', 'Asia/Tokyo'))}")
     found = load(con, args.data)
-    set_parameters(con, params, found, args.start, args.end)
+    set_parameters(con, params, found, start, end)
     build(con, params, log)
 
     args.out.mkdir(parents=True, exist_ok=True)

@@ -72,7 +72,7 @@ thresholds AS (
 SELECT p.period_start, p.period_end, axis, score,
   CASE getvariable('rfm_method') WHEN 'thresholds' THEN t.lower ELSE s.lower END::DOUBLE AS lower,
   CASE getvariable('rfm_method') WHEN 'thresholds' THEN t.upper ELSE s.upper END::DOUBLE AS upper,
-  coalesce(s.accounts, 0)::BIGINT AS accounts, getvariable('rfm_method') AS method
+  coalesce(s.accounts, 0)::BIGINT AS accounts, getvariable('rfm_method') AS method, p.is_complete
 FROM seen s FULL JOIN thresholds t USING (period_idx, axis, score) JOIN periods p USING (period_idx) WHERE p.is_published;
 
 -- The column rfm_segment of account_period: this period's; an account not scored now keeps the previous period's for one period; else null.

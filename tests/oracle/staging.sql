@@ -28,7 +28,7 @@ CREATE TABLE stg_merges AS
 SELECT old_account_id, account_id, coalesce(merged_at::TIMESTAMPTZ, '0001-01-01'::TIMESTAMPTZ) AS merged_at
 FROM raw_account_merges WHERE old_account_id IS NOT NULL AND account_id IS NOT NULL AND old_account_id <> account_id;
 
-CREATE TABLE stg_plans AS SELECT plan_id, family, tier::DOUBLE AS tier FROM raw_plans;
+CREATE TABLE stg_plans AS SELECT plan_id, family, tier::BIGINT AS tier FROM raw_plans;
 
 -- ── subscription versions ────────────────────────────────────────────────────────────────────────────────────────────────────────
 CREATE TABLE stg_versions AS
@@ -91,6 +91,10 @@ CREATE TABLE stg_events AS
 SELECT account_id AS raw_id, user_id, instant AS occurred_at, instant::DATE AS day, session_id, seconds::BIGINT AS seconds
 FROM (SELECT *, occurred_at::TIMESTAMPTZ AS instant FROM raw_usage_events) WHERE account_id IS NOT NULL AND instant IS NOT NULL;
 
+CREATE TABLE stg_sessions AS
+SELECT account_id AS raw_id, user_id, instant AS started_at, instant::DATE AS day, ended_at::TIMESTAMPTZ AS ended_at
+FROM (SELECT *, started_at::TIMESTAMPTZ AS instant FROM raw_usage_sessions) WHERE account_id IS NOT NULL AND instant IS NOT NULL;
+
 CREATE TABLE stg_rates AS
 SELECT currency, date::TIMESTAMPTZ AS dated, scaled_e12(rate) AS rate_e12 FROM raw_fx_rates WHERE rate IS NOT NULL;
 
@@ -100,7 +104,7 @@ CREATE TABLE periods AS
 WITH first_day AS (
   SELECT least(min(d), getvariable('run_start')) AS d FROM (
     SELECT min(signup_date)::DATE AS d FROM stg_accounts UNION ALL SELECT min(started_at)::DATE FROM stg_versions
-    UNION ALL SELECT min(issued_on) FROM stg_lines UNION ALL SELECT min(day) FROM stg_events)),
+    UNION ALL SELECT min(issued_on) FROM stg_lines UNION ALL SELECT min(day) FROM stg_events UNION ALL SELECT min(day) FROM stg_sessions)),
 months AS (
   SELECT unnest(generate_series(date_trunc('month', d)::TIMESTAMP, getvariable('run_end')::TIMESTAMP - INTERVAL 1 MONTH, INTERVAL 1 MONTH))::DATE AS period_start FROM first_day)
 SELECT (12 * year(period_start) + month(period_start) - 1)::INTEGER AS period_idx, period_start, (period_start + INTERVAL 1 MONTH)::DATE AS period_end,
@@ -124,7 +128,7 @@ GROUP BY p.period_idx, c.currency;
 -- ── which account counts for which, period by period ─────────────────────────────────────────────────────────────────────────────
 CREATE TABLE raw_ids AS
 SELECT account_id AS raw_id FROM stg_accounts UNION SELECT raw_id FROM stg_versions UNION SELECT raw_id FROM stg_lines
-UNION SELECT raw_id FROM stg_events UNION SELECT old_account_id FROM stg_merges UNION SELECT account_id FROM stg_merges;
+UNION SELECT raw_id FROM stg_events UNION SELECT raw_id FROM stg_sessions UNION SELECT old_account_id FROM stg_merges UNION SELECT account_id FROM stg_merges;
 
 -- Merges with merged_at < E are in force at E; chains are followed to their end.
 CREATE TABLE account_map AS
@@ -145,7 +149,8 @@ WITH signs AS (
   SELECT account_id AS raw_id, min(signup_date) AS instant FROM stg_accounts GROUP BY 1
   UNION ALL SELECT raw_id, min(started_at) FROM stg_versions GROUP BY 1
   UNION ALL SELECT raw_id, min(issued_at) FROM stg_lines GROUP BY 1
-  UNION ALL SELECT raw_id, min(occurred_at) FROM stg_events GROUP BY 1),
+  UNION ALL SELECT raw_id, min(occurred_at) FROM stg_events GROUP BY 1
+  UNION ALL SELECT raw_id, min(started_at) FROM stg_sessions GROUP BY 1),
 life AS (SELECT raw_id, min(instant) AS instant FROM signs GROUP BY 1),
 signup AS (SELECT account_id AS raw_id, min(signup_date) AS instant FROM stg_accounts GROUP BY 1)
 SELECT m.period_idx, m.account_id, date_trunc('month', min(s.instant)::DATE)::DATE AS cohort_signup

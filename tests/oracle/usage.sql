@@ -16,7 +16,10 @@ sessions AS (
   FROM numbered GROUP BY ALL)
 SELECT raw_id, user_id, day, (12 * year(day) + month(day) - 1)::INTEGER AS period_idx, sum(events)::BIGINT AS events, count(session)::BIGINT AS sessions,
   CASE WHEN getvariable('has_seconds') THEN coalesce(sum(mapped_seconds), 0) ELSE sum(session_seconds) END::BIGINT AS session_seconds
-FROM sessions GROUP BY raw_id, user_id, day;
+FROM sessions GROUP BY raw_id, user_id, day
+UNION ALL   -- ready sessions: each is one event and one session, on the day it starts
+SELECT raw_id, user_id, day, (12 * year(day) + month(day) - 1)::INTEGER, count(*), count(*), sum((epoch_us(ended_at) - epoch_us(started_at)) // 1000000)::BIGINT
+FROM stg_sessions GROUP BY raw_id, user_id, day;
 
 CREATE TABLE id_days AS SELECT DISTINCT raw_id, day, period_idx FROM usage_daily;
 

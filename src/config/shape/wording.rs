@@ -61,9 +61,7 @@ pub(super) fn wrong_type_hint(
         .get("default")
         .or_else(|| alternatives.first()?.get("enum")?.get(0));
     match value {
-        Value::Null if expects("object") && schema.get("default").is_some() => {
-            Some(EMPTY_SECTION.into())
-        }
+        Value::Null if may_be_empty_section(alternatives) => Some(EMPTY_SECTION.into()),
         Value::Number(number) if expects("string") => {
             Some(format!("put it in quotes: `{key}\"{number}\"`"))
         }
@@ -80,6 +78,11 @@ pub(super) fn wrong_type_hint(
             Some(format!("write a list: `{key}[{number}]`"))
         }
         Value::String(text)
+            if (expects("number") || expects("integer")) && text.parse::<f64>().is_ok() =>
+        {
+            Some(format!("leave the quotes out: `{key}{}`", show(text)))
+        }
+        Value::String(text)
             if expects("boolean") && ["yes", "no", "on", "off"].contains(&text.as_str()) =>
         {
             Some("YAML's yes and no are `true` and `false`".into())
@@ -94,6 +97,13 @@ pub(super) fn wrong_type_hint(
                 .map(String::from),
         },
     }
+}
+
+/// Whether the value is a section of which every key may be left out.
+fn may_be_empty_section(alternatives: &[&Json]) -> bool {
+    let is_free =
+        |schema: &&Json| schema.get("properties").is_some() && schema.get("required").is_none();
+    alternatives.iter().any(is_free)
 }
 
 fn plain(example: &Json) -> String {
