@@ -1,4 +1,25 @@
 //! `cskpi`: customer-success KPIs from CRM, billing and usage tables, as tables that BI tools trust.
+//!
+//! Data flows one way. Each stage is a room that imports only rooms above it in this list; what stands below the model
+//! sees no file, no clock and no environment.
+//!
+//! | stage | room | takes → gives |
+//! |---|---|---|
+//! | calendar | [`period`] | dates → periods, half-open, by index |
+//! | config | [`config`], [`sql`] | YAML text → [`config::Pipeline`], or every problem with its line |
+//! | contracts | [`contract`] | schemas/*.yaml → what a table promises; a frame → its offending rows |
+//! | sources | [`sources`] | files → frames as they lie there, with file and row |
+//! | staging | [`staging`] | a scanned frame → the canonical columns of one table |
+//! | facts | [`facts`] | checked tables → columns at account × period |
+//! | model | [`account_period`] | facts → [`account_period::AccountPeriods`], one row per account and period |
+//! | metrics | [`metrics`] | model + catalogue → KPIs by dimension, cohorts, lifetime |
+//! | segments | [`segments`] | model + rules → dimensions, RFM, touch model |
+//! | marts | [`marts`] | all of these → the published tables, in their contracts' shape |
+//! | publish | [`storage`], [`publish`] | tables → staged, audited, committed files |
+//! | run | [`run`] | a request → an outcome: the only place that collects frames |
+//! | command line | [`failure`], [`cli`] | words → a request; an outcome → text and exit code |
+//!
+//! [`generate`] stands beside: sample data of any size.
 
 pub mod account_period;
 pub mod cli;

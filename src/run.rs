@@ -7,6 +7,7 @@ pub mod results;
 use crate::account_period::{AccountPeriods, account_periods, periods};
 use crate::columns::*;
 use crate::config::Pipeline;
+use crate::config::error::Problems;
 use crate::contract::{self, OUTPUT_TABLES};
 use crate::facts::{Context, Inputs};
 use crate::marts::{self, Shape};
@@ -46,7 +47,7 @@ pub enum RunError {
     Input(#[from] InputError),
     #[error("the pipeline names what its inputs do not have\n{problems}")]
     Names {
-        problems: crate::config::error::Problems,
+        problems: Box<Problems>,
     },
     #[error("no exchange rate for {}", missing.join(", "))]
     MissingRates { missing: Vec<String> },
@@ -78,7 +79,7 @@ pub fn run(
     let loaded = inputs::loaded(pipeline, progress)?;
     let problems = names::unknown_names(pipeline, &loaded.account_columns);
     if problems.has_errors() {
-        return Err(RunError::Names { problems });
+        return Err(RunError::Names { problems: Box::new(problems) });
     }
     let context = context(pipeline, request.periods);
     let compute = |stage| move |source| RunError::Compute { stage, source };

@@ -82,10 +82,8 @@ pub fn audited(
             .cast(DataType::UInt64)
             .alias("n")]);
         let counts = counts.collect().map_err(unreadable)?;
-        Ok(counts
-            .column("n")
-            .and_then(|n| n.u64().map(|n| n.get(0).unwrap_or(0)))
-            .map_err(unreadable)?)
+        let first = |n: &Column| Ok(n.u64()?.get(0).unwrap_or(0));
+        counts.column("n").and_then(first).map_err(unreadable)
     };
     let is_other = col(PERIOD_START)
         .neq(lit(period.start))

@@ -17,6 +17,7 @@
 mod cli;
 mod config;
 mod properties;
+mod python;
 mod stories;
 mod support;
 mod worked_examples;
