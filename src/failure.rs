@@ -139,6 +139,10 @@ impl From<InputError> for Failure {
                         Some(hint) => failure.hint(hint),
                         None => failure,
                     },
+                    StagingError::Plan { .. } => failure.hint(
+                        "an expression of the source does not fit its columns' types; \
+                         columns of CSV files are text: `CAST(x AS BIGINT)`",
+                    ),
                     _ => failure,
                 }
             }

@@ -163,6 +163,7 @@ pub fn metric_dictionary(catalogue: &Catalogue, published: PeriodRange) -> Polar
         "numerator_sql" => texts(|metric| metric.numerator.text().to_owned()),
         "denominator_sql" => metrics.iter().map(|metric| metric.denominator.as_ref().map(|sql| sql.text().to_owned())).collect::<Vec<_>>(),
         "trailing_periods" => metrics.iter().map(|metric| metric.trailing.map(i64::from)).collect::<Vec<_>>(),
+        "is_reaggregable" => metrics.iter().map(|metric| metric.is_reaggregable()).collect::<Vec<_>>(),
         "needs" => texts(|metric| metric.needs.join(",")),
         "source" => texts(|metric| metric.source.clone()),
         "is_custom" => metrics.iter().map(|metric| metric.is_custom).collect::<Vec<_>>(),

@@ -3,25 +3,25 @@
 pub mod inputs;
 pub mod names;
 pub mod results;
+mod scores;
+mod tables;
 
-use crate::account_period::{AccountPeriods, account_periods, periods};
-use crate::columns::*;
+use crate::account_period::{AccountPeriods, account_periods};
+use crate::columns::{CURRENCY, PERIOD};
 use crate::config::Pipeline;
 use crate::config::error::Problems;
-use crate::contract::{self, OUTPUT_TABLES};
+use crate::contract::OUTPUT_TABLES;
 use crate::facts::{Context, Inputs};
-use crate::marts::{self, Shape};
-use crate::metrics::aggregate::{Available, evaluated};
+use crate::marts::Shape;
 use crate::metrics::catalogue::Catalogue;
-use crate::metrics::{cohort, lifetime};
 use crate::period::PeriodRange;
-use crate::publish::{self, PublishError, PublishedUnit, Table};
-use crate::segments::dimension::{self, member_column, reads_scores};
-use crate::segments::{rfm, touch};
+use crate::publish::{self, PublishError, PublishedUnit};
+use crate::segments::dimension;
 use crate::storage::Store;
 use chrono::{DateTime, Utc};
 use inputs::{InputError, InputSummary};
 use polars::prelude::*;
+use tables::Ingredients;
 
 /// What a run is asked for.
 #[derive(Debug, Clone)]
@@ -46,9 +46,7 @@ pub enum RunError {
     #[error(transparent)]
     Input(#[from] InputError),
     #[error("the pipeline names what its inputs do not have\n{problems}")]
-    Names {
-        problems: Box<Problems>,
-    },
+    Names { problems: Box<Problems> },
     #[error("no exchange rate for {}", missing.join(", "))]
     MissingRates { missing: Vec<String> },
     #[error("{stage} failed")]
@@ -79,7 +77,9 @@ pub fn run(
     let loaded = inputs::loaded(pipeline, progress)?;
     let problems = names::unknown_names(pipeline, &loaded.account_columns);
     if problems.has_errors() {
-        return Err(RunError::Names { problems: Box::new(problems) });
+        return Err(RunError::Names {
+            problems: Box::new(problems),
+        });
     }
     let context = context(pipeline, request.periods);
     let compute = |stage| move |source| RunError::Compute { stage, source };
@@ -95,7 +95,7 @@ pub fn run(
     no_missing_rates(&model, context)?;
 
     progress.stage("scoring accounts");
-    let scored = scored(pipeline, &model, context).map_err(compute("scoring"))?;
+    let scored = scores::scored(pipeline, &model, context).map_err(compute("scoring"))?;
 
     progress.stage("building tables");
     let wanted = wanted_tables(pipeline, request);
@@ -110,17 +110,17 @@ pub fn run(
         metrics: catalogue.published_ids(),
         published: request.periods,
     };
-    let tables = tables(
+    let ingredients = Ingredients {
         pipeline,
         catalogue,
-        &loaded.inputs,
-        &model,
-        &scored,
-        &wanted,
+        inputs: &loaded.inputs,
+        products: &model.products,
+        scored: &scored,
         shape,
-        request,
-    )
-    .map_err(compute("building the tables"))?;
+        context,
+        as_of: request.as_of,
+    };
+    let tables = tables::tables(&ingredients, &wanted).map_err(compute("building the tables"))?;
 
     progress.stage("publishing");
     let store = Store::new(&pipeline.outputs.root);
@@ -252,144 +252,6 @@ fn no_missing_rates(model: &AccountPeriods, context: Context) -> Result<(), RunE
     } else {
         Err(RunError::MissingRates { missing })
     }
-}
-
-/// Accounts with dimensions, lifetime value and scores, and the score tables themselves.
-struct Scored {
-    accounts: LazyFrame,
-    rfm: Option<LazyFrame>,
-    touch: Option<LazyFrame>,
-}
-
-fn scored(pipeline: &Pipeline, model: &AccountPeriods, context: Context) -> PolarsResult<Scored> {
-    let (late, early): (Vec<_>, Vec<_>) = pipeline
-        .dimensions
-        .iter()
-        .partition(|dimension| reads_scores(dimension));
-    let accounts = dimension::with_members(model.facts.clone(), early.into_iter())?;
-    let segment = pipeline.policy.ltv_segment.as_deref().map(member_column);
-    let mut accounts =
-        collected(lifetime::with_ltv(accounts, segment.as_deref(), context)?)?.lazy();
-    let key = || [col(PERIOD), col(ACCOUNT_ID)];
-    // An account that is not scored any more keeps its last score for one period: its churn belongs there.
-    let with_last = |accounts: LazyFrame, scores: &LazyFrame, score: &str, name: &str| {
-        let this = scores
-            .clone()
-            .select([col(PERIOD), col(ACCOUNT_ID), col(score).alias(name)]);
-        let before = scores.clone().select([
-            (col(PERIOD) + lit(1)).alias(PERIOD),
-            col(ACCOUNT_ID),
-            col(score).alias("__before"),
-        ]);
-        accounts
-            .join(this, key(), key(), JoinArgs::new(JoinType::Left))
-            .join(before, key(), key(), JoinArgs::new(JoinType::Left))
-            .with_column(coalesce(&[col(name), col("__before")]).alias(name))
-            .drop(by_name(["__before"], true, false))
-    };
-    let rfm = match &pipeline.rfm {
-        Some(rules) => Some(collected(rfm::rfm_scores(accounts.clone(), rules)?)?.lazy()),
-        None => None,
-    };
-    accounts = match &rfm {
-        Some(scores) => with_last(accounts, scores, "segment", RFM_SEGMENT),
-        None => accounts.with_column(lit(NULL).cast(DataType::String).alias(RFM_SEGMENT)),
-    };
-    let begin = pipeline.calendar.index_of(pipeline.calendar.begin);
-    let kept = PeriodRange {
-        first: begin,
-        last: context.range.last,
-    };
-    let touch = match &pipeline.touch_model {
-        Some(rules) => {
-            Some(collected(touch::touch_segments(accounts.clone(), rules, kept)?)?.lazy())
-        }
-        None => None,
-    };
-    accounts = match &touch {
-        Some(segments) => with_last(accounts, segments, TOUCH_MODEL, TOUCH_MODEL),
-        None => accounts.with_column(lit(NULL).cast(DataType::String).alias(TOUCH_MODEL)),
-    };
-    let accounts = dimension::with_members(accounts, late.into_iter())?;
-    Ok(Scored {
-        accounts: collected(accounts)?.lazy(),
-        rfm,
-        touch,
-    })
-}
-
-#[expect(clippy::too_many_arguments, reason = "all that a table may be made of")]
-fn tables(
-    pipeline: &Pipeline,
-    catalogue: &Catalogue,
-    inputs: &Inputs,
-    model: &AccountPeriods,
-    scored: &Scored,
-    wanted: &[&'static str],
-    shape: Shape,
-    request: &Request,
-) -> PolarsResult<Vec<Table>> {
-    let context = context(pipeline, request.periods);
-    let groupings = marts::groupings(pipeline);
-    let available = Available {
-        invoice_lines: inputs.invoice_lines.is_some(),
-        usage: inputs.usage_daily.is_some(),
-    };
-    let calendar_periods = periods(context, request.as_of)?;
-    let kpis = collected(evaluated(
-        scored.accounts.clone(),
-        &groupings,
-        catalogue,
-        available,
-        context,
-    )?)?
-    .lazy();
-    let begin = pipeline.calendar.index_of(pipeline.calendar.begin);
-    let mut built = Vec::new();
-    for table in wanted {
-        let frame = match *table {
-            "kpi_values" => marts::kpi_values(kpis.clone(), catalogue)?,
-            "kpi_summary" => marts::kpi_summary(kpis.clone(), catalogue),
-            "mrr_movements" => marts::mrr_movements(
-                scored.accounts.clone(),
-                model.products.clone(),
-                &groupings,
-                &inputs.account_map,
-                context,
-            )?,
-            "cohort_retention" => {
-                let accounts = scored.accounts.clone();
-                let has_revenue = available.invoice_lines;
-                let triangle = cohort::cohort_retention(
-                    accounts,
-                    begin,
-                    request.periods,
-                    has_revenue,
-                    context,
-                )?;
-                marts::with_cohort_start(triangle, calendar_periods.clone())
-            }
-            "account_period" => marts::account_period(scored.accounts.clone(), shape.dimensions),
-            "rfm_scores" => scored.rfm.clone().unwrap_or_default(),
-            "rfm_boundaries" => match (&scored.rfm, &pipeline.rfm) {
-                (Some(scores), Some(rules)) => rfm::rfm_boundaries(scores.clone(), rules)?,
-                _ => continue,
-            },
-            "touch_segments" => scored.touch.clone().unwrap_or_default(),
-            _ => marts::metric_dictionary(catalogue, request.periods)?,
-        };
-        let rows = collected(marts::conformed(
-            frame,
-            calendar_periods.clone(),
-            table,
-            shape,
-        ))?;
-        built.push(Table {
-            contract: contract::of(table),
-            rows,
-        });
-    }
-    Ok(built)
 }
 
 fn notices(pipeline: &Pipeline, catalogue: &Catalogue, inputs: &Inputs) -> Vec<String> {

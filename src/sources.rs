@@ -230,8 +230,10 @@ fn scan_parquet(files: Vec<PathBuf>) -> Result<Scan, SourceError> {
             offset: 1,
         }),
         allow_missing_columns: true,
+        // Folder names are text in every format; an expression says what else they are.
         hive_options: HiveOptions {
             enabled: Some(is_hive),
+            try_parse_dates: false,
             ..HiveOptions::new_enabled()
         },
         ..ScanArgsParquet::default()

@@ -68,6 +68,9 @@ fn entry(metric: &Metric) -> String {
             "- both sides pooled over the trailing {periods} periods\n"
         ));
     }
+    if metric.denominator.is_some() && !metric.is_reaggregable() {
+        text.push_str("- not to be re-aggregated from its numerators and denominators\n");
+    }
     if !metric.needs.is_empty() {
         text.push_str(&format!("- null without {}\n", metric.needs.join(", ")));
     }

@@ -1,6 +1,6 @@
 //! `plan`: what would be read and written, period by period. Nothing is computed.
 
-use super::run::named_period;
+use super::run::{named_end, named_period};
 use super::{as_of, project};
 use crate::failure::Failure;
 use crate::period::PeriodRange;
@@ -32,7 +32,7 @@ pub fn plan(args: &Args) -> Result<(), Failure> {
     let begin = calendar.index_of(calendar.begin);
     let last_complete = calendar.last_complete(now);
     let last = match &args.end {
-        Some(end) => Some(named_period(calendar, end, last_complete.unwrap_or(begin))? - 1),
+        Some(end) => Some(named_end(calendar, end, last_complete.unwrap_or(begin))?),
         None => last_complete,
     };
     let Some(last) = last else {

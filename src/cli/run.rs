@@ -61,7 +61,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let now = as_of(args.common.as_of.as_deref())?;
     let calendar = &project.pipeline.calendar;
     let Some(last) = calendar.last_complete(now) else {
-        return nothing_to_do(calendar);
+        return nothing_to_do(calendar, &args.common);
     };
     let periods = match &args.period {
         None => {
@@ -96,7 +96,7 @@ pub fn backfill(args: &BackfillArgs) -> Result<(), Failure> {
     };
     let last = match &args.end {
         None => match last_complete {
-            None => return nothing_to_do(calendar),
+            None => return nothing_to_do(calendar, &args.common),
             Some(last) => last,
         },
         Some(text) => named_end(calendar, text, last_or_begin)?,
@@ -109,17 +109,30 @@ pub fn backfill(args: &BackfillArgs) -> Result<(), Failure> {
     execute(&project, PeriodRange { first, last }, now, &args.common)
 }
 
-fn nothing_to_do(calendar: &Calendar) -> Result<(), Failure> {
-    tracing::info!(
-        "nothing to do: no {} since {} is complete yet",
-        calendar.grain.name(),
-        calendar.begin
-    );
+/// A scheduler gets its line all the same.
+fn nothing_to_do(calendar: &Calendar, common: &Common) -> Result<(), Failure> {
+    let (grain, begin) = (calendar.grain.name(), calendar.begin);
+    tracing::info!("nothing to do: no {grain} since {begin} is complete yet");
+    if common.output == Output::Json {
+        println!(r#"{{"status":"nothing_to_do","periods":0}}"#);
+    }
     Ok(())
 }
 
-/// A period as a user names it; never before the calendar's begin.
+/// A period as a user names it, between the calendar's begin and end.
 pub(super) fn named_period(calendar: &Calendar, text: &str, last: i32) -> Result<i32, Failure> {
+    let index = period_or_end(calendar, text, last)?;
+    match calendar.end {
+        Some(end) if index >= calendar.index_of(end) => Err(Failure::usage(format!(
+            "`{text}` lies after calendar.end ({end})"
+        ))
+        .hint("the data ends there; move calendar.end if it goes on")),
+        _ => Ok(index),
+    }
+}
+
+/// A period as a user names it, or the one after the calendar's last.
+fn period_or_end(calendar: &Calendar, text: &str, last: i32) -> Result<i32, Failure> {
     let index = if text == "last" {
         last
     } else if let Some(back) = text
@@ -143,8 +156,15 @@ pub(super) fn named_period(calendar: &Calendar, text: &str, last: i32) -> Result
 }
 
 /// The last period before an exclusive end.
-fn named_end(calendar: &Calendar, text: &str, last: i32) -> Result<i32, Failure> {
-    named_period(calendar, text, last).map(|index| index - 1)
+pub(super) fn named_end(calendar: &Calendar, text: &str, last: i32) -> Result<i32, Failure> {
+    let index = period_or_end(calendar, text, last)? - 1;
+    match calendar.end {
+        Some(end) if index >= calendar.index_of(end) => Err(Failure::usage(format!(
+            "`{text}` lies after calendar.end ({end})"
+        ))
+        .hint("the data ends there; move calendar.end if it goes on")),
+        _ => Ok(index),
+    }
 }
 
 fn execute(

@@ -8,6 +8,8 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 pub fn start_logging(format: LogFormat, is_quiet: bool) {
+    // polars prints hints for its own developers; they belong into the log.
+    polars::error::set_warning_function(|text, _| tracing::debug!("{text}"));
     let level = if is_quiet { "warn" } else { "info" };
     let filter = EnvFilter::try_from_env("CSKPI_LOG")
         .unwrap_or_else(|_| EnvFilter::new(format!("cskpi={level}")));

@@ -294,7 +294,8 @@ fn metrics(raw: RawMetrics, problems: &mut Problems) -> MetricChoice {
             );
         }
         for (index, table) in metric.needs.iter().flatten().enumerate() {
-            if !names::INPUT_TABLES.contains(&table.as_str()) {
+            // `usage` is events or sessions, whichever is mapped.
+            if table != "usage" && !names::INPUT_TABLES.contains(&table.as_str()) {
                 let hint = did_you_mean(&nearest(table, names::INPUT_TABLES.iter().copied(), 1))
                     .unwrap_or_else(|| {
                         format!(

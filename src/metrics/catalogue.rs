@@ -44,6 +44,14 @@ pub struct Metric {
 }
 
 impl Metric {
+    /// Whether numerator and denominator of several members may be summed, so that a BI tool can group them anew.
+    pub fn is_reaggregable(&self) -> bool {
+        let is_scaled = self
+            .expressions()
+            .any(|side| side.columns().iter().any(|name| name == DAYS_IN_PERIOD));
+        self.is_aggregate() && !is_scaled
+    }
+
     /// Whether it is made from columns of `account_period`, rather than from other metrics.
     pub fn is_aggregate(&self) -> bool {
         self.expressions().any(SqlExpr::has_aggregate)
@@ -303,7 +311,14 @@ fn expression(
     let unknown = parsed.check_columns(&names);
     for name in &unknown {
         let is_column = !parsed.has_aggregate() && model_columns().contains(&name.name.as_str());
-        let hint = if is_column {
+        let is_no_number = contract::of("account_period").column(&name.name).is_some()
+            && !model_columns().contains(&name.name.as_str());
+        let hint = if parsed.has_aggregate() && is_no_number {
+            let message = format!("`{}` of account_period is no number", name.name);
+            let hint = "a metric adds up numbers; cut by such a column as a dimension";
+            problems.push(path.clone(), message, Some(hint.to_owned()));
+            continue;
+        } else if is_column {
             Some(format!(
                 "`{}` is a column; say how its rows are summed up: `SUM({})`",
                 name.name, name.name

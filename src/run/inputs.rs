@@ -349,7 +349,10 @@ fn merges(frame: &DataFrame, calendar: &Calendar) -> PolarsResult<Vec<Merge>> {
 /// Violations as text: table, rule and count, then rows with file, row and value.
 fn report(found: &[Violation]) -> String {
     let total: u64 = found.iter().map(|violation| violation.rows).sum();
-    let mut text = format!("{total} rows of the inputs break their contracts");
+    let mut text = match total {
+        1 => "1 row of the inputs breaks its contract".to_owned(),
+        _ => format!("{total} rows of the inputs break their contracts"),
+    };
     for violation in found {
         let Violation {
             table,

@@ -210,7 +210,7 @@ fn ntile_scored(frame: LazyFrame, axis: &Axis) -> PolarsResult<LazyFrame> {
     let worst_first = SortMultipleOptions::default()
         .with_order_descending_multi([false, axis.small_is_good, false])
         .with_nulls_last_multi([false, false, false]);
-    let position = lit(1i64)
+    let position = col(ACCOUNT_ID)
         .cum_count(false)
         .over([col(PERIOD)])?
         .cast(DataType::Int64);

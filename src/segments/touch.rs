@@ -89,7 +89,7 @@ fn with_fired_rule(customers: LazyFrame, rules: &TouchModel) -> PolarsResult<Laz
                         order,
                     )
                     .with_column(
-                        lit(1i64)
+                        col(ACCOUNT_ID)
                             .cum_count(false)
                             .over([col(PERIOD), col(OWNER_ID)])?
                             .cast(DataType::Int64)

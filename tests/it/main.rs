@@ -5,7 +5,8 @@
 //! | `stories` | small companies whose numbers one can check by eye: `tests/cases/<story>/` |
 //! | `properties` | what must hold for any company |
 //! | `worked_examples` | the field's printed examples, by the program's own catalogue |
-//! | `cli` | exit codes, messages, what is written and what is not |
+//! | `messages` | what is refused: exit codes and what is said |
+//! | `cli` | what goes to standard output and standard error, what is written and what is not |
 //! | `config` | pipeline files that load, and reports on those that do not |
 //! | `python` | an independent computation of the same tables, and readers other than our own |
 
@@ -15,7 +16,10 @@
 )]
 
 mod cli;
+mod company;
 mod config;
+mod messages;
+mod project;
 mod properties;
 mod python;
 mod stories;

@@ -28,7 +28,9 @@ fn python() -> &'static Path {
 
 fn environment() -> Result<PathBuf, String> {
     let requirements = repository().join("tests/requirements.txt");
-    let wanted = blake3::hash(&fs::read(&requirements).unwrap()).to_hex().to_string();
+    let wanted = blake3::hash(&fs::read(&requirements).unwrap())
+        .to_hex()
+        .to_string();
     let folder = target().join("venv");
     let (python, stamp) = (folder.join("bin/python"), folder.join(".requirements"));
     // Another `cargo test` may be making it right now.
@@ -44,7 +46,16 @@ fn environment() -> Result<PathBuf, String> {
         )
     })?;
     let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(&requirements);
+    install
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--requirement",
+        ])
+        .arg(&requirements);
     told(&mut install).map_err(|reason| {
         format!("the packages of tests/requirements.txt could not be installed; is the package index reachable?\n{reason}")
     })?;
@@ -54,24 +65,40 @@ fn environment() -> Result<PathBuf, String> {
 
 /// What cargo builds into.
 fn target() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 /// Standard output of a command, or all that is to be said about its failure.
 fn told(command: &mut Command) -> Result<String, String> {
     // Nothing of the caller's own Python setup, and no __pycache__ beside the scripts.
-    command.env_remove("PYTHONPATH").env_remove("PYTHONHOME").env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    command
+        .env_remove("PYTHONPATH")
+        .env_remove("PYTHONHOME")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONUTF8", "1");
+    let output = command
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() { Ok(stdout) } else { Err(format!("{command:?}: {}\n{stdout}{stderr}", output.status)) }
+    if output.status.success() {
+        Ok(stdout)
+    } else {
+        Err(format!("{command:?}: {}\n{stdout}{stderr}", output.status))
+    }
 }
 
 /// Runs one of our scripts in a folder; panics with what it printed if it finds fault.
 #[track_caller]
 fn script(folder: &Path, script: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(python());
-    command.arg(repository().join("tests").join(script)).args(arguments).current_dir(folder);
+    command
+        .arg(repository().join("tests").join(script))
+        .args(arguments)
+        .current_dir(folder);
     match told(&mut command) {
         Ok(stdout) => {
             print!("{stdout}");
@@ -88,7 +115,9 @@ struct Work(PathBuf);
 
 impl Work {
     fn new(name: &str) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python").join(name);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join("python")
+            .join(name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         Self(folder)
@@ -133,7 +162,15 @@ impl Work {
     fn compare_with_oracle(&self, data: &str) {
         self.script(
             "oracle/oracle.py",
-            &["--quiet", "--data", data, "--params", "params.json", "--out", "expected"],
+            &[
+                "--quiet",
+                "--data",
+                data,
+                "--params",
+                "params.json",
+                "--out",
+                "expected",
+            ],
         );
         let mut arguments = vec!["--expected", "expected", "--actual", "root"];
         let params = self.params();
@@ -148,7 +185,16 @@ impl Work {
     #[track_caller]
     fn read_with_others(&self, minor_digits: &str) {
         let schemas = repository().join("schemas/output");
-        self.script("readers/read_all.py", &["root", "--schemas", schemas.to_str().unwrap(), "--digits", minor_digits]);
+        self.script(
+            "readers/read_all.py",
+            &[
+                "root",
+                "--schemas",
+                schemas.to_str().unwrap(),
+                "--digits",
+                minor_digits,
+            ],
+        );
     }
 }
 
@@ -168,7 +214,10 @@ impl Drop for Work {
 fn agree(variant: &str) {
     for data in ["stories", "random"] {
         let work = Work::new(&format!("{variant}-{data}"));
-        work.script("oracle/variant.py", &[variant, "--data", data, "--out", "."]);
+        work.script(
+            "oracle/variant.py",
+            &[variant, "--data", data, "--out", "."],
+        );
         work.publish();
         work.compare_with_oracle("data");
     }
@@ -235,8 +284,21 @@ fn every_variant_has_its_test() {
 #[test]
 fn quickstart_equals_the_oracle_and_reads_the_same_everywhere() {
     let work = Work::new("quickstart").with_project_folders();
-    work.cskpi(&[("OUT", "root")], &format!("--quiet run pipelines/quickstart.yaml --as-of {QUICKSTART_AS_OF}"));
-    work.script("oracle/variant.py", &["--of", "pipelines/quickstart.yaml", "--as-of", QUICKSTART_AS_OF, "--out", "."]);
+    work.cskpi(
+        &[("OUT", "root")],
+        &format!("--quiet run pipelines/quickstart.yaml --as-of {QUICKSTART_AS_OF}"),
+    );
+    work.script(
+        "oracle/variant.py",
+        &[
+            "--of",
+            "pipelines/quickstart.yaml",
+            "--as-of",
+            QUICKSTART_AS_OF,
+            "--out",
+            ".",
+        ],
+    );
     work.compare_with_oracle("data/quickstart");
     work.read_with_others("0");
 }
@@ -249,7 +311,10 @@ fn company_of_2000_accounts_and_2_million_events_equals_the_oracle() {
         &[],
         "generate --accounts 2000 --months 36 --events 2000000 --seed 11 --start 2022-04 --format both --out data",
     );
-    work.script("oracle/variant.py", &["company", "--company", "data", "--out", "."]);
+    work.script(
+        "oracle/variant.py",
+        &["company", "--company", "data", "--out", "."],
+    );
     work.publish();
     work.compare_with_oracle("data");
     work.read_with_others("0");
@@ -284,6 +349,9 @@ fn ravenstack_equals_a_plain_python_program() {
     let work = Work::new("ravenstack").with_project_folders();
     let command = "--quiet backfill pipelines/ravenstack.yaml --start 2023-01 --end 2025-01 --as-of 2025-01-02T00:00:00Z";
     work.cskpi(&[("RAVENSTACK", folder), ("OUT", "root")], command);
-    work.script("oracle/compare_ravenstack.py", &["--data", folder, "--actual", "root"]);
+    work.script(
+        "oracle/compare_ravenstack.py",
+        &["--data", folder, "--actual", "root"],
+    );
     work.read_with_others("2");
 }

@@ -180,5 +180,9 @@ pub fn plain_decimal(text: &str) -> String {
 /// A folder that goes when the test ends. In memory where there is such a place: every published file is synced to its disk.
 pub fn temp_folder() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    }
 }

@@ -1,0 +1,81 @@
+//! Model → scores: dimensions, lifetime value, RFM, touch model, each resting on the ones before.
+
+use super::collected;
+use crate::account_period::AccountPeriods;
+use crate::columns::*;
+use crate::config::Pipeline;
+use crate::facts::Context;
+use crate::metrics::lifetime;
+use crate::period::PeriodRange;
+use crate::segments::dimension::{self, member_column, reads_scores};
+use crate::segments::{rfm, touch};
+use polars::prelude::*;
+
+/// Accounts with dimensions, lifetime value and scores, and the score tables themselves.
+pub(super) struct Scored {
+    pub accounts: LazyFrame,
+    pub rfm: Option<LazyFrame>,
+    pub touch: Option<LazyFrame>,
+}
+
+/// Scores every account in every period of the model.
+pub(super) fn scored(
+    pipeline: &Pipeline,
+    model: &AccountPeriods,
+    context: Context,
+) -> PolarsResult<Scored> {
+    let (late, early): (Vec<_>, Vec<_>) = pipeline
+        .dimensions
+        .iter()
+        .partition(|dimension| reads_scores(dimension));
+    let accounts = dimension::with_members(model.facts.clone(), early.into_iter())?;
+    let segment = pipeline.policy.ltv_segment.as_deref().map(member_column);
+    let mut accounts =
+        collected(lifetime::with_ltv(accounts, segment.as_deref(), context)?)?.lazy();
+    let key = || [col(PERIOD), col(ACCOUNT_ID)];
+    // An account that is not scored any more keeps its last score for one period: its churn belongs there.
+    let with_last = |accounts: LazyFrame, scores: &LazyFrame, score: &str, name: &str| {
+        let this = scores
+            .clone()
+            .select([col(PERIOD), col(ACCOUNT_ID), col(score).alias(name)]);
+        let before = scores.clone().select([
+            (col(PERIOD) + lit(1)).alias(PERIOD),
+            col(ACCOUNT_ID),
+            col(score).alias("__before"),
+        ]);
+        accounts
+            .join(this, key(), key(), JoinArgs::new(JoinType::Left))
+            .join(before, key(), key(), JoinArgs::new(JoinType::Left))
+            .with_column(coalesce(&[col(name), col("__before")]).alias(name))
+            .drop(by_name(["__before"], true, false))
+    };
+    let rfm = match &pipeline.rfm {
+        Some(rules) => Some(collected(rfm::rfm_scores(accounts.clone(), rules)?)?.lazy()),
+        None => None,
+    };
+    accounts = match &rfm {
+        Some(scores) => with_last(accounts, scores, "segment", RFM_SEGMENT),
+        None => accounts.with_column(lit(NULL).cast(DataType::String).alias(RFM_SEGMENT)),
+    };
+    let begin = pipeline.calendar.index_of(pipeline.calendar.begin);
+    let kept = PeriodRange {
+        first: begin,
+        last: context.range.last,
+    };
+    let touch = match &pipeline.touch_model {
+        Some(rules) => {
+            Some(collected(touch::touch_segments(accounts.clone(), rules, kept)?)?.lazy())
+        }
+        None => None,
+    };
+    accounts = match &touch {
+        Some(segments) => with_last(accounts, segments, TOUCH_MODEL, TOUCH_MODEL),
+        None => accounts.with_column(lit(NULL).cast(DataType::String).alias(TOUCH_MODEL)),
+    };
+    let accounts = dimension::with_members(accounts, late.into_iter())?;
+    Ok(Scored {
+        accounts: collected(accounts)?.lazy(),
+        rfm,
+        touch,
+    })
+}

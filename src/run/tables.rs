@@ -1,0 +1,113 @@
+//! Model and scores → the tables that a request publishes.
+
+use super::collected;
+use super::scores::Scored;
+use crate::account_period::periods;
+use crate::config::Pipeline;
+use crate::contract;
+use crate::facts::{Context, Inputs};
+use crate::marts::{self, Shape};
+use crate::metrics::aggregate::{Available, evaluated};
+use crate::metrics::catalogue::Catalogue;
+use crate::metrics::cohort;
+use crate::publish::Table;
+use crate::segments::rfm;
+use chrono::{DateTime, Utc};
+use polars::prelude::*;
+
+/// All that tables are made of.
+pub(super) struct Ingredients<'a> {
+    pub pipeline: &'a Pipeline,
+    pub catalogue: &'a Catalogue,
+    pub inputs: &'a Inputs,
+    /// The ledger by account and product.
+    pub products: &'a LazyFrame,
+    pub scored: &'a Scored,
+    pub shape: Shape<'a>,
+    pub context: Context<'a>,
+    pub as_of: DateTime<Utc>,
+}
+
+/// The wanted tables, each with the rows of all published periods.
+pub(super) fn tables(from: &Ingredients, wanted: &[&'static str]) -> PolarsResult<Vec<Table>> {
+    let all_periods = periods(from.context, from.as_of)?;
+    let needs_kpis = wanted.iter().any(|table| table.starts_with("kpi_"));
+    let kpis = if needs_kpis {
+        collected(kpis(from)?)?.lazy()
+    } else {
+        LazyFrame::default()
+    };
+    let table = |name: &&'static str| {
+        let frame = frame(from, name, &kpis, &all_periods)?;
+        let conformed = marts::conformed(frame, all_periods.clone(), name, from.shape);
+        Ok(Table {
+            contract: contract::of(name),
+            rows: collected(conformed)?,
+        })
+    };
+    wanted.iter().map(table).collect()
+}
+
+fn available(inputs: &Inputs) -> Available {
+    Available {
+        invoice_lines: inputs.invoice_lines.is_some(),
+        usage: inputs.usage_daily.is_some(),
+    }
+}
+
+/// The catalogue evaluated for the total, every dimension and every cohort.
+fn kpis(from: &Ingredients) -> PolarsResult<LazyFrame> {
+    let groupings = marts::groupings(from.pipeline);
+    let accounts = from.scored.accounts.clone();
+    evaluated(
+        accounts,
+        &groupings,
+        from.catalogue,
+        available(from.inputs),
+        from.context,
+    )
+}
+
+fn frame(
+    from: &Ingredients,
+    table: &str,
+    kpis: &LazyFrame,
+    all_periods: &LazyFrame,
+) -> PolarsResult<LazyFrame> {
+    let accounts = || from.scored.accounts.clone();
+    let published = from.shape.published;
+    match table {
+        "kpi_values" => marts::kpi_values(kpis.clone(), from.catalogue),
+        "kpi_summary" => Ok(marts::kpi_summary(kpis.clone(), from.catalogue)),
+        "mrr_movements" => {
+            let groupings = marts::groupings(from.pipeline);
+            let map = &from.inputs.account_map;
+            marts::mrr_movements(
+                accounts(),
+                from.products.clone(),
+                &groupings,
+                map,
+                from.context,
+            )
+        }
+        "cohort_retention" => {
+            let begin = from
+                .pipeline
+                .calendar
+                .index_of(from.pipeline.calendar.begin);
+            let has_revenue = available(from.inputs).invoice_lines;
+            let triangle =
+                cohort::cohort_retention(accounts(), begin, published, has_revenue, from.context)?;
+            Ok(marts::with_cohort_start(triangle, all_periods.clone()))
+        }
+        "account_period" => Ok(marts::account_period(accounts(), from.shape.dimensions)),
+        "rfm_scores" => Ok(from.scored.rfm.clone().unwrap_or_default()),
+        "rfm_boundaries" => match (&from.scored.rfm, &from.pipeline.rfm) {
+            (Some(scores), Some(rules)) => rfm::rfm_boundaries(scores.clone(), rules),
+            _ => Ok(LazyFrame::default()),
+        },
+        "touch_segments" => Ok(from.scored.touch.clone().unwrap_or_default()),
+        "metric_dictionary" => marts::metric_dictionary(from.catalogue, published),
+        unknown => polars_bail!(ComputeError: "no table `{unknown}` can be built"),
+    }
+}

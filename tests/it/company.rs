@@ -1,0 +1,264 @@
+//! Generated companies whose inputs a test may change: shuffled, split, mutated, cut off.
+
+use crate::support::{self, temp_folder};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+pub const TABLES: [&str; 7] = [
+    "accounts",
+    "account_merges",
+    "plans",
+    "subscriptions",
+    "invoice_lines",
+    "fx_rates",
+    "usage_events",
+];
+pub const AS_OF: &str = "2025-03-01T00:00:00+09:00";
+
+/// A company in a folder of its own: `data/`, and a pipeline whose results go to `${OUT}`.
+pub struct Company {
+    folder: TempDir,
+}
+
+/// The lines of a CSV file.
+pub struct Lines {
+    pub header: String,
+    pub rows: Vec<String>,
+}
+
+impl Lines {
+    /// Rows whose field under `name` passes.
+    pub fn keep(&mut self, name: &str, passes: impl Fn(&str) -> bool) {
+        let at = self.position(name);
+        self.rows.retain(|row| passes(&fields(row)[at]));
+    }
+
+    pub fn position(&self, name: &str) -> usize {
+        fields(&self.header)
+            .iter()
+            .position(|column| column == name)
+            .unwrap()
+    }
+
+    /// Adds a row of the named fields; the others are empty.
+    pub fn add(&mut self, values: &[(&str, &str)]) {
+        let value = |column: &String| {
+            values
+                .iter()
+                .find(|(name, _)| name == column)
+                .map_or("", |(_, value)| value)
+        };
+        assert!(
+            values
+                .iter()
+                .all(|(name, _)| fields(&self.header).iter().any(|column| column == name))
+        );
+        let row: Vec<&str> = fields(&self.header).iter().map(value).collect();
+        self.rows.push(row.join(","));
+    }
+
+    pub fn change(&mut self, row: usize, name: &str, value: &str) {
+        let at = self.position(name);
+        let mut values = fields(&self.rows[row]);
+        values[at] = value.to_owned();
+        self.rows[row] = values.join(",");
+    }
+}
+
+/// Fields of a CSV line as they stand there, quotes included.
+pub fn fields(line: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut is_quoted = false;
+    for letter in line.chars() {
+        is_quoted ^= letter == '"';
+        if letter == ',' && !is_quoted {
+            fields.push(String::new());
+        } else {
+            fields.last_mut().unwrap().push(letter);
+        }
+    }
+    fields
+}
+
+impl Company {
+    pub fn generated(seed: u64) -> Self {
+        let company = Self {
+            folder: temp_folder(),
+        };
+        let size = "--accounts 80 --months 14 --events 4000 --start 2024-01 --format both";
+        support::cskpi(
+            company.path(),
+            &format!("generate --out data {size} --seed {seed}"),
+        )
+        .succeeded();
+        company.map_sources(|table| format!("data/{table}.csv"));
+        company
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes the pipeline, with the inputs at these paths.
+    pub fn map_sources(&self, path: impl Fn(&str) -> String) {
+        let sources: String = TABLES
+            .iter()
+            .map(|table| format!("  {table}: {{path: {}}}\n", path(table)))
+            .collect();
+        fs::write(
+            self.path().join("pipeline.yaml"),
+            PIPELINE.replace("$SOURCES\n", &sources),
+        )
+        .unwrap();
+    }
+
+    pub fn lines(&self, table: &str) -> Lines {
+        let text = fs::read_to_string(self.path().join(format!("data/{table}.csv"))).unwrap();
+        let mut lines = text.lines().map(str::to_owned);
+        Lines {
+            header: lines.next().unwrap(),
+            rows: lines.collect(),
+        }
+    }
+
+    pub fn put(&self, table: &str, lines: &Lines) {
+        self.put_as(&format!("data/{table}.csv"), &lines.header, &lines.rows);
+    }
+
+    pub fn put_as(&self, file: &str, header: &str, rows: &[String]) {
+        let path = self.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(
+            path,
+            format!("{header}\n{}\n", rows.join("\n")).replace("\n\n", "\n"),
+        )
+        .unwrap();
+    }
+
+    /// What a command publishes into a root of its own.
+    pub fn published(&self, command: &str) -> TempDir {
+        let root = temp_folder();
+        self.publish(root.path(), command, &[]);
+        root
+    }
+
+    pub fn publish(&self, root: &Path, command: &str, variables: &[(&str, &str)]) -> support::Ran {
+        let variables = [variables, &[("OUT", root.to_str().unwrap())]].concat();
+        let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
+        let command = format!("{verb} pipeline.yaml {rest} --as-of {AS_OF} --quiet --output json");
+        support::cskpi_with(self.path(), &variables, &command).succeeded()
+    }
+
+    /// Random changes, all of them allowed by the contracts.
+    pub fn mutate(&self, seed: u64) {
+        let dice = &mut ChaCha8Rng::seed_from_u64(seed);
+        let mut subscriptions = self.lines("subscriptions");
+        for row in 0..subscriptions.rows.len() {
+            if dice.random_bool(0.4) {
+                mutate_subscription(&mut subscriptions, row, dice);
+            }
+        }
+        self.put("subscriptions", &subscriptions);
+
+        let mut accounts = self.lines("accounts");
+        for row in 0..accounts.rows.len() {
+            if dice.random_bool(0.3) {
+                accounts.change(row, "industry", pick(dice, &["", "media", "retail"]));
+                accounts.change(row, "region", pick(dice, &["", "north", "south"]));
+            }
+        }
+        self.put("accounts", &accounts);
+
+        // Towards smaller ids only, so never in a circle.
+        let mut merges = self.lines("account_merges");
+        merges.rows.clear();
+        for old in (40..=80).step_by(7) {
+            let account = format!("A{:06}", dice.random_range(1..old));
+            let day = format!(
+                "2024-{:02}-{:02}",
+                dice.random_range(1..=12),
+                dice.random_range(1..=28)
+            );
+            merges.add(&[
+                ("old_account_id", &format!("A{old:06}")),
+                ("account_id", &account),
+                ("merged_at", &day),
+            ]);
+        }
+        self.put("account_merges", &merges);
+    }
+}
+
+fn pick<'a>(dice: &mut impl Rng, choices: &[&'a str]) -> &'a str {
+    choices[dice.random_range(0..choices.len())]
+}
+
+fn mutate_subscription(subscriptions: &mut Lines, row: usize, dice: &mut impl Rng) {
+    let number = dice.random_range(1..=40).to_string();
+    match dice.random_range(0..8) {
+        0 => subscriptions.change(row, "quantity", &number),
+        1 => {
+            let states = [
+                "active", "past_due", "trialing", "paused", "unpaid", "canceled", "",
+            ];
+            subscriptions.change(row, "status", pick(dice, &states));
+        }
+        2 => subscriptions.change(
+            row,
+            "interval",
+            pick(dice, &["day", "week", "month", "quarter", "year"]),
+        ),
+        3 => {
+            subscriptions.change(row, "discount", &number);
+            subscriptions.change(
+                row,
+                "discount_kind",
+                pick(dice, &["recurring_percent", "one_off_percent"]),
+            );
+        }
+        4 => {
+            let plans = [
+                "core-starter",
+                "core-business",
+                "analytics-pro",
+                "support-standard",
+                "",
+            ];
+            subscriptions.change(row, "plan_id", pick(dice, &plans));
+        }
+        5 => subscriptions.change(row, "currency", pick(dice, &["JPY", "USD", "EUR", ""])),
+        6 => subscriptions.change(
+            row,
+            "end_reason",
+            pick(dice, &["payment_failed", "competitor", ""]),
+        ),
+        _ => subscriptions.change(
+            row,
+            "trial_end",
+            pick(dice, &["2024-05-15", "2024-09-01", "2025-01-31"]),
+        ),
+    }
+}
+
+const PIPELINE: &str = "\
+version: 1
+name: properties
+currency: JPY
+calendar: {time_zone: Asia/Tokyo, begin: 2024-01-01}
+sources:
+$SOURCES
+policy: {gross_margin: 0.75, ltv_segment: region, past_due_grace_days: 20, cohort_max_age: 9}
+dimensions: {industry: industry, region: region, plan: plan_family, rfm: rfm_segment, touch: touch_model}
+cohorts: {industry_region: {by: [industry, region]}}
+rfm: {method: ntile, window_days: 120}
+touch_model:
+  hold_periods: 1
+  rules:
+    - {name: top, model: high, when: is_strategic OR ltv_percentile >= 0.7, capacity: 3}
+    - {name: big, model: low, when: mrr >= 50000}
+    - {name: rest, model: tech, when: \"TRUE\"}
+outputs: {root: \"${OUT}\"}
+";

@@ -1,0 +1,258 @@
+//! What the program refuses: the exit code, and what it says. Nothing is published then, and nothing stays behind.
+
+use crate::project::{Project, RUN};
+use std::fs;
+
+#[test]
+fn a_wrong_command_line_is_refused() {
+    let cases: &[(&str, &[&str])] = &[
+        ("frobnicate", &["unrecognized subcommand 'frobnicate'"]),
+        ("run", &["<PIPELINE>"]),
+        (
+            "run missing.yaml",
+            &[
+                "the pipeline file missing.yaml cannot be read",
+                "help: `cskpi init` writes one",
+            ],
+        ),
+        (
+            "run pipeline.yaml --as-of yesterday",
+            &[
+                "--as-of `yesterday` is no instant",
+                "2026-11-21T03:00:00+09:00",
+            ],
+        ),
+        (
+            "run pipeline.yaml --period 2024-13",
+            &["`2024-13` is not a month", "2026-07"],
+        ),
+        (
+            "run pipeline.yaml --period 2024-02-02",
+            &["2024-02-02", "2024-02-01"],
+        ),
+        (
+            "run pipeline.yaml --period 2023-12",
+            &["`2023-12` lies before calendar.begin (2024-01-01)"],
+        ),
+        (
+            "backfill pipeline.yaml --start 2024-03 --end 2024-02",
+            &["--end must lie after --start"],
+        ),
+        (
+            "run pipeline.yaml --select kpi_valus",
+            &[
+                "--select `kpi_valus` is no table",
+                "did you mean `kpi_values`?",
+            ],
+        ),
+        (
+            "run pipeline.yaml --exclude runs_x",
+            &["--exclude `runs_x` is no table"],
+        ),
+        (
+            "schema subscripions",
+            &[
+                "there is no table `subscripions`",
+                "did you mean `subscriptions`?",
+            ],
+        ),
+        (
+            "generate --out data --start 2024",
+            &["--start `2024` is no month", "2024-04"],
+        ),
+    ];
+    for (command, messages) in cases {
+        Project::new().refuses(command, 2, messages);
+    }
+}
+
+#[test]
+fn a_missing_input_may_come_later() {
+    for verb in ["validate pipeline.yaml", "plan pipeline.yaml", RUN] {
+        let messages = [
+            "source accounts",
+            "no file matches `accounts.csv`",
+            "run again when it is there",
+        ];
+        Project::new()
+            .without("accounts.csv")
+            .refuses(verb, 75, &messages);
+    }
+}
+
+#[test]
+fn inputs_without_a_needed_column_are_refused() {
+    let without_start = "subscription_id,account_id,amount\ns1,acme,1000\n";
+    let messages = [
+        "subscriptions has no column `started_at`",
+        "none of `subscription_id`, `account_id`, `amount`",
+        "help: map it in the pipeline",
+    ];
+    for verb in ["validate pipeline.yaml", "plan pipeline.yaml", RUN] {
+        Project::new()
+            .put("subscriptions.csv", without_start)
+            .refuses(verb, 2, &messages);
+    }
+    let without_price = "subscription_id,account_id,started_at\ns1,acme,2024-01-10\n";
+    let messages = ["subscriptions needs one of the columns `amount`, `mrr`"];
+    Project::new()
+        .put("subscriptions.csv", without_price)
+        .refuses(RUN, 2, &messages);
+}
+
+#[test]
+fn names_that_no_column_answers_to_are_refused() {
+    let dimension = "policy: {gross_margin: 0.8}\ndimensions: {size: employee_cnt}";
+    let messages = [
+        "no account has a column `employee_cnt`",
+        "did you mean `employee_count`",
+        "pipeline.yaml",
+    ];
+    for verb in ["validate pipeline.yaml", "plan pipeline.yaml", RUN] {
+        Project::new()
+            .pipeline("policy: {gross_margin: 0.8}", dimension)
+            .refuses(verb, 2, &messages);
+    }
+    let column = "subscriptions: {path: subscriptions.csv, columns: {quantity: seats}}";
+    let messages = [
+        "columns.quantity of subscriptions names the unknown column `seats`",
+        "`amount`",
+    ];
+    Project::new()
+        .pipeline("subscriptions: {path: subscriptions.csv}", column)
+        .refuses(RUN, 2, &messages);
+    let misspelt = "subscriptions: {path: subscriptions.csv, columns: {amonut: amount}}";
+    Project::new()
+        .pipeline("subscriptions: {path: subscriptions.csv}", misspelt)
+        .refuses(RUN, 2, &["did you mean `amount`"]);
+}
+
+#[test]
+fn violations_of_all_tables_are_reported_together() {
+    let accounts = "account_id,signup_date\nacme,2024-01-05\nacme,2024-01-06\nbolt,soon\n";
+    let subscriptions = "\
+subscription_id,account_id,started_at,ended_at,amount,status,quantity,discount,discount_kind
+s1,acme,2024-01-10,2024-01-05,1000,,,,
+s2,bolt,2024-02-30,,1000,,,,
+s3,nobody,2024-02-01,,1000,,,,
+s4,bolt,2024-02-01,2024-03-01,1000,,,,
+s4,bolt,2024-02-15,,1000,,,,
+s5,bolt,2024-02-15,,a lot,,,,
+s6,bolt,2024-02-15,,1000,actve,,,
+s7,bolt,2024-02-15,,1000,,-1,,
+s8,bolt,2024-02-15,,1000,,,101,recurring_percent
+,bolt,2024-02-15,,1000,,,,
+";
+    let messages = [
+        "12 rows of the inputs break their contracts",
+        "accounts.account_id the key (account_id) stands in more than one row (2 rows)\n    accounts.csv row 2: `acme`",
+        "accounts.signup_date is not a date (1 row)\n    accounts.csv row 4: `soon`",
+        "subscriptions.ended_at ended_at lies before started_at (1 row)\n    subscriptions.csv row 2: `2024-01-05`",
+        "subscriptions.started_at is not a date or time (1 row)\n    subscriptions.csv row 3: `2024-02-30`",
+        "subscriptions.account_id is not in accounts (1 row)\n    subscriptions.csv row 4: `nobody`",
+        "subscriptions.started_at overlaps the row before it of the same subscription_id (1 row)\n    subscriptions.csv row 6: `2024-02-15`",
+        "subscriptions.amount is not an amount (1 row)\n    subscriptions.csv row 7: `a lot`",
+        "subscriptions.status must be one of active, past_due, trialing, paused, unpaid, canceled (1 row)\n    subscriptions.csv row 8: `actve`",
+        "subscriptions.quantity must be at least 0 (1 row)\n    subscriptions.csv row 9: `-1`",
+        "subscriptions.discount a discount of more than 100 percent (1 row)\n    subscriptions.csv row 10: `101`",
+        "subscriptions.subscription_id must have a value (1 row)\n    subscriptions.csv row 11: no value",
+        "nothing was published",
+    ];
+    Project::new()
+        .put("accounts.csv", accounts)
+        .put("subscriptions.csv", subscriptions)
+        .refuses(RUN, 1, &messages);
+}
+
+/// A line cannot cost less than nothing (docs/definitions.md § 3: "amounts are checked to be ≥ 0").
+#[test]
+fn a_discount_beyond_the_line_is_refused() {
+    let subscriptions = "\
+subscription_id,account_id,started_at,amount,discount
+s1,acme,2024-01-10,1000,1500
+s2,acme,2024-01-10,2000,
+";
+    let messages = ["subscriptions.discount", "subscriptions.csv row 2: `1500`"];
+    Project::new()
+        .put("subscriptions.csv", subscriptions)
+        .refuses(RUN, 1, &messages);
+}
+
+#[test]
+fn a_currency_without_a_rate_is_refused() {
+    let subscriptions = "\
+subscription_id,account_id,started_at,amount,currency
+s1,acme,2024-01-10,1000,USD
+s2,bolt,2024-01-10,1000,EUR
+";
+    let rates = "date,currency,rate\n2023-01-01,EUR,160\n2024-02-01,USD,150\n";
+    let with_rates = "  accounts: {path: accounts.csv}\n  fx_rates: {path: fx_rates.csv}";
+    let project = Project::new()
+        .put("subscriptions.csv", subscriptions)
+        .put("fx_rates.csv", rates)
+        .pipeline("  accounts: {path: accounts.csv}", with_rates);
+    // The first rate of USD is February's: too late for January's closing, which is February's opening.
+    project.refuses(
+        RUN,
+        1,
+        &[
+            "no exchange rate for USD in 2024-01",
+            "add the rates to fx_rates",
+        ],
+    );
+}
+
+#[test]
+fn merges_in_a_circle_are_refused() {
+    let merges =
+        "old_account_id,account_id,merged_at\nacme,bolt,2024-02-10\nbolt,acme,2024-03-10\n";
+    let mapped = "  accounts: {path: accounts.csv}\n  account_merges: {path: account_merges.csv}";
+    Project::new()
+        .put("account_merges.csv", merges)
+        .pipeline("  accounts: {path: accounts.csv}", mapped)
+        .refuses(
+            RUN,
+            1,
+            &["account_merges goes in a circle: acme → bolt → acme"],
+        );
+}
+
+#[test]
+fn damaged_files_are_named() {
+    Project::new().put("accounts.csv", "").refuses(
+        RUN,
+        1,
+        &["accounts.csv is empty: it has no header line"],
+    );
+    let ragged = "account_id,signup_date\nacme,2024-01-05,x,y\n";
+    Project::new()
+        .put("accounts.csv", ragged)
+        .refuses(RUN, 1, &["accounts.csv"]);
+}
+
+/// The usual mistake with a Japanese export.
+#[test]
+fn a_file_in_another_encoding_is_named() {
+    let project = Project::new();
+    let shift_jis = [
+        b"account_id,name\nacme,".as_slice(),
+        &[0x93, 0xfa, 0x96, 0x7b],
+        b"\nbolt,\n",
+    ]
+    .concat();
+    fs::write(project.folder.path().join("accounts.csv"), shift_jis).unwrap();
+    project.refuses(
+        RUN,
+        1,
+        &["accounts.csv is not UTF-8 text", "encoding: shift_jis"],
+    );
+}
+
+#[test]
+fn a_circle_of_metrics_is_refused() {
+    let metrics = "policy: {gross_margin: 0.8}\nmetrics: {define: {arpa: {numerator: arpa * 2}}}";
+    let messages = ["metrics refer to each other in a circle: arpa → arpa"];
+    Project::new()
+        .pipeline("policy: {gross_margin: 0.8}", metrics)
+        .refuses("validate pipeline.yaml --offline", 2, &messages);
+}
