@@ -188,6 +188,7 @@ fn histories(
         );
         sums.extend([
             REVENUE,
+            "usage_revenue",
             "revenue_to_date",
             "invoices_to_date",
             "revenue_12m",
@@ -297,6 +298,12 @@ fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult
             null_count().alias("window_active_days"),
         ]);
     }
+    let usage_mrr = if has_invoices {
+        per_month(col("usage_revenue"), context)
+    } else {
+        null_money()
+    };
+    filled.push(usage_mrr.alias("usage_mrr"));
     if !has_invoices {
         filled.extend(
             [REVENUE, "revenue_to_date", "revenue_12m", "window_revenue"]
@@ -357,6 +364,14 @@ fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult
             col("signup_index"),
             col("signup_index"),
         ))
+}
+
+/// Money of a period as money of a month.
+fn per_month(of_period: Expr, context: Context) -> Expr {
+    let months = |count: i64| lit(count).cast(money::working());
+    let periods_per_year = i64::from(context.calendar.grain.periods_per_year());
+    let per_month = of_period.cast(money::working()) * months(periods_per_year) / months(12);
+    money::to_minor_unit(per_month, context.currency)
 }
 
 /// `index`, `start` of every period since 1970.

@@ -30,7 +30,7 @@ pub struct Contract {
     /// Columns that together name a row, once (output tables: within a period).
     #[serde(default)]
     pub key: Vec<String>,
-    /// At least one of these columns must be mapped.
+    /// At least one of these columns must be mapped, and have a value in every row.
     #[serde(default)]
     pub one_of: Vec<String>,
     /// Half-open intervals that must not overlap.
@@ -56,6 +56,7 @@ pub struct Column {
     #[serde(default)]
     pub allowed: Vec<String>,
     pub min: Option<i64>,
+    pub max: Option<i64>,
     /// Decimals of a `decimal` column; 6 when not said.
     pub scale: Option<usize>,
     /// Output tables: this entry stands for one column per dimension or per metric.
@@ -110,6 +111,8 @@ pub struct Check {
     pub message: String,
 }
 
+/// No amount reaches this: what is made of it must fit the exact decimals it is computed in.
+pub const AMOUNT_LIMIT: i64 = 1_000_000_000_000;
 /// Decimals that staged amounts keep; more than any currency's minor unit has.
 pub const AMOUNT_SCALE: usize = 6;
 

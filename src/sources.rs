@@ -49,9 +49,10 @@ pub fn scan(source: &Source) -> Result<Scan, SourceError> {
         Input::Files { pattern, format } => (pattern, *format),
     };
     let files = matching_files(pattern)?;
+    let fixed = fixed_folders(pattern);
     match format {
-        Format::Csv => scan_csv(files, &source.csv),
-        Format::Parquet => scan_parquet(files),
+        Format::Csv => scan_csv(files, fixed, &source.csv),
+        Format::Parquet => scan_parquet(files, fixed),
     }
 }
 
@@ -133,7 +134,7 @@ fn inline_rows(columns: &[String], rows: &[Vec<Option<String>>]) -> Scan {
 }
 
 /// CSV is read as text, file by file: columns may stand in another order in each.
-fn scan_csv(files: Vec<PathBuf>, dialect: &CsvDialect) -> Result<Scan, SourceError> {
+fn scan_csv(files: Vec<PathBuf>, fixed: usize, dialect: &CsvDialect) -> Result<Scan, SourceError> {
     let mut frames = Vec::with_capacity(files.len());
     let mut schema = Schema::default();
     for path in &files {
@@ -183,10 +184,13 @@ fn scan_csv(files: Vec<PathBuf>, dialect: &CsvDialect) -> Result<Scan, SourceErr
             (col(ROW).cast(DataType::Int64) + lit(first_row)).alias(ROW),
             lit(name.as_str()).alias(FILE),
         ]);
-        for (key, value) in hive_values(path) {
-            frame = frame.with_column(lit(value).alias(key));
+        let own = frame.collect_schema().map_err(malformed)?;
+        for (key, value) in hive_values(path, fixed) {
+            if !own.contains(&key) {
+                frame = frame.with_column(lit(value).alias(key));
+            }
         }
-        let columns = frame.clone().collect_schema().map_err(malformed)?;
+        let columns = frame.collect_schema().map_err(malformed)?;
         for (column, _) in columns
             .iter()
             .filter(|(column, _)| *column != FILE && *column != ROW)
@@ -211,36 +215,50 @@ fn scan_csv(files: Vec<PathBuf>, dialect: &CsvDialect) -> Result<Scan, SourceErr
     })
 }
 
-fn scan_parquet(files: Vec<PathBuf>) -> Result<Scan, SourceError> {
+/// Parquet is opened file by file as well: later files may have more columns, or wider types.
+fn scan_parquet(files: Vec<PathBuf>, fixed: usize) -> Result<Scan, SourceError> {
+    let mut frames = Vec::with_capacity(files.len());
+    for path in &files {
+        let name = path.display().to_string();
+        let malformed = |source| SourceError::Malformed {
+            path: name.clone(),
+            format: "Parquet",
+            source,
+        };
+        let options = ScanArgsParquet {
+            glob: false,
+            row_index: Some(RowIndex {
+                name: ROW.into(),
+                offset: 1,
+            }),
+            hive_options: HiveOptions::new_disabled(),
+            ..ScanArgsParquet::default()
+        };
+        let mut frame = LazyFrame::scan_parquet(PlRefPath::new(name.as_str()), options)
+            .map_err(malformed)?
+            .with_columns([
+                col(ROW).cast(DataType::Int64),
+                lit(name.as_str()).alias(FILE),
+            ]);
+        let own = frame.collect_schema().map_err(malformed)?;
+        for (key, value) in hive_values(path, fixed) {
+            if !own.contains(&key) {
+                frame = frame.with_column(lit(value).alias(key));
+            }
+        }
+        frames.push(frame);
+    }
     let malformed = |source| SourceError::Malformed {
         path: display_all(&files),
         format: "Parquet",
         source,
     };
-    let paths: Vec<PlRefPath> = files
-        .iter()
-        .map(|path| PlRefPath::new(path.display().to_string()))
-        .collect();
-    let is_hive = files.iter().any(|path| !hive_values(path).is_empty());
-    let options = ScanArgsParquet {
-        glob: false,
-        include_file_paths: Some(FILE.into()),
-        row_index: Some(RowIndex {
-            name: ROW.into(),
-            offset: 1,
-        }),
-        allow_missing_columns: true,
-        // Folder names are text in every format; an expression says what else they are.
-        hive_options: HiveOptions {
-            enabled: Some(is_hive),
-            try_parse_dates: false,
-            ..HiveOptions::new_enabled()
-        },
-        ..ScanArgsParquet::default()
+    let options = UnionArgs {
+        diagonal: true,
+        to_supertypes: true,
+        ..UnionArgs::default()
     };
-    let mut frame = LazyFrame::scan_parquet_files(paths.into(), options)
-        .map_err(malformed)?
-        .with_column(col(ROW).cast(DataType::Int64));
+    let mut frame = concat(frames, options).map_err(malformed)?;
     let columns = frame.collect_schema().map_err(malformed)?;
     let own = columns
         .iter()
@@ -255,10 +273,23 @@ fn scan_parquet(files: Vec<PathBuf>) -> Result<Scan, SourceError> {
     })
 }
 
-/// `key=value` folders above a file, outermost first.
-fn hive_values(path: &Path) -> Vec<(String, String)> {
+/// Number of leading folders that a path or glob names outright. What they are called tells nothing about the rows.
+fn fixed_folders(pattern: &str) -> usize {
+    let path = Path::new(pattern);
+    if path.is_file() {
+        return path.components().count();
+    }
+    let is_fixed =
+        |part: &std::path::Component| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    path.components().take_while(is_fixed).count()
+}
+
+/// `key=value` folders between the fixed part of a path and the file, outermost first.
+fn hive_values(path: &Path, fixed: usize) -> Vec<(String, String)> {
     let folders = path.parent().into_iter().flat_map(Path::components);
-    let pairs = folders.filter_map(|folder| folder.as_os_str().to_str()?.split_once('='));
+    let pairs = folders
+        .skip(fixed)
+        .filter_map(|folder| folder.as_os_str().to_str()?.split_once('='));
     pairs
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect()

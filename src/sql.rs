@@ -9,11 +9,13 @@ mod guard;
 mod literals;
 pub mod nearest;
 
+use polars::prelude::{DataType, Expr, Operator, PolarsResult};
 use sqlparser::ast::SelectItem;
 use sqlparser::dialect::GenericDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
 use sqlparser::tokenizer::{Token, Tokenizer};
+use std::sync::Arc;
 
 pub use functions::AGGREGATES;
 
@@ -56,8 +58,28 @@ impl SqlExpr {
     }
 
     /// The same as polars computes it. Only what passed the guard gets here.
-    pub fn to_polars(&self) -> polars::prelude::PolarsResult<polars::prelude::Expr> {
-        polars::sql::sql_expr(&self.text)
+    ///
+    /// Division and the functions that polars has for floats only are computed in floats: polars divides decimals at their
+    /// own scale, so that 17 / 24 yen would be 1.
+    pub fn to_polars(&self) -> PolarsResult<Expr> {
+        let parsed = polars::sql::sql_expr(&self.text)?;
+        let needs_floats = functions::FLOAT_FUNCTIONS
+            .iter()
+            .any(|name| calls(&self.text, name));
+        Ok(parsed.map_expr(|node| match node {
+            Expr::BinaryExpr { left, op, right }
+                if matches!(op, Operator::TrueDivide | Operator::RustDivide) =>
+            {
+                let float = |side: Arc<Expr>| Arc::new((*side).clone().cast(DataType::Float64));
+                Expr::BinaryExpr {
+                    left: float(left),
+                    op,
+                    right: float(right),
+                }
+            }
+            Expr::Agg(_) if needs_floats => node.cast(DataType::Float64),
+            node => node,
+        }))
     }
 
     /// The columns it reads that are not among the known ones, each with up to three that may have been meant.
@@ -313,3 +335,12 @@ fn parser_error(error: ParserError) -> SqlError {
 
 #[cfg(test)]
 mod tests;
+
+/// Whether a text calls a function of that name.
+fn calls(text: &str, function: &str) -> bool {
+    let upper = text.to_uppercase();
+    upper.match_indices(function).any(|(at, _)| {
+        let is_whole = !upper[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        is_whole && upper[at + function.len()..].trim_start().starts_with('(')
+    })
+}

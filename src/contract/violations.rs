@@ -145,7 +145,9 @@ impl Contract {
             let unreadable = col(raw_column(&column.name))
                 .is_not_null()
                 .and(value().is_null());
-            rule(unreadable_rule(column), unreadable);
+            if column.kind != super::Kind::Text {
+                rule(unreadable_rule(column), unreadable);
+            }
             if column.required {
                 rule("must have a value".into(), value().is_null());
             }
@@ -163,6 +165,40 @@ impl Contract {
             if let Some(min) = column.min {
                 rule(format!("must be at least {min}"), value().lt(lit(min)));
             }
+        }
+        for column in self
+            .columns
+            .iter()
+            .filter(|column| mapped.contains(&column.name))
+        {
+            let limit = match (column.kind, column.max) {
+                (super::Kind::Decimal, _) => super::AMOUNT_LIMIT,
+                (_, Some(max)) => max + 1,
+                _ => continue,
+            };
+            let value = || col(&column.name);
+            let broken = value().gt_eq(lit(limit)).or(value().lt_eq(lit(-limit)));
+            rules.push(RowRule {
+                name: format!("must be below {limit}"),
+                column: column.name.clone(),
+                broken,
+            });
+        }
+        let either: Vec<&String> = self
+            .one_of
+            .iter()
+            .filter(|name| mapped.contains(name))
+            .collect();
+        if let Some(first) = either.first() {
+            let broken = either
+                .iter()
+                .map(|name| col(name.as_str()).is_null())
+                .reduce(Expr::and);
+            rules.push(RowRule {
+                name: "must have a value".into(),
+                column: (*first).clone(),
+                broken: broken.unwrap_or(lit(false)),
+            });
         }
         for check in &self.checks {
             let expression = sql::parse(&check.sql)

@@ -4,6 +4,9 @@ use super::Context;
 use crate::columns::{CURRENCY, PERIOD};
 use polars::prelude::*;
 
+/// Decimals of a rate, as the contract of fx_rates has them.
+const RATE_SCALE: usize = 12;
+
 /// `period_index`, `currency`, `rate` (reporting units per unit), for every period from a currency's first rate on, up
 /// to the range's last. The reporting currency is not in it: its rate is 1.
 pub fn period_rates(fx_rates: Option<LazyFrame>, context: Context) -> PolarsResult<LazyFrame> {
@@ -39,7 +42,7 @@ fn no_rates() -> LazyFrame {
     let schema = Schema::from_iter([
         Field::new(PERIOD.into(), DataType::Int32),
         Field::new(CURRENCY.into(), DataType::String),
-        Field::new("rate".into(), DataType::Decimal(38, 8)),
+        Field::new("rate".into(), DataType::Decimal(38, RATE_SCALE)),
     ]);
     DataFrame::empty_with_schema(&schema).lazy()
 }
@@ -48,7 +51,7 @@ fn no_rates() -> LazyFrame {
 pub fn with_rate(frame: LazyFrame, rates: LazyFrame, context: Context) -> LazyFrame {
     let on = [col(PERIOD), col(CURRENCY)];
     let is_reporting = col(CURRENCY).eq(lit(context.currency.code.as_str()));
-    let one = lit(1i64).cast(DataType::Decimal(38, 8));
+    let one = lit(1i64).cast(DataType::Decimal(38, RATE_SCALE));
     frame
         .join(rates, on.clone(), on, JoinArgs::new(JoinType::Left))
         .with_column(

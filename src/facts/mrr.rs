@@ -81,7 +81,7 @@ pub fn versions(inputs: &Inputs, context: Context) -> LazyFrame {
             )
             .alias("contract_local"),
             money::to_own_minor_unit(
-                coalesce(&[col("mrr"), per_month(col("contract") - col("discount"))]),
+                coalesce(&[col("mrr"), per_month(after_discount())]),
                 col(CURRENCY),
             )
             .alias("net_local"),
@@ -159,6 +159,14 @@ fn discount(policy: &crate::config::Policy) -> Expr {
         DiscountPolicy::Recurring => when(is_recurring).then(off).otherwise(none),
         DiscountPolicy::None => none,
     }
+}
+
+/// A discount never takes a line below zero.
+fn after_discount() -> Expr {
+    let zero = lit(0i64).cast(money::working());
+    when(col("discount").gt(col("contract")))
+        .then(zero)
+        .otherwise(col("contract") - col("discount"))
 }
 
 fn per_month(per_interval: Expr) -> Expr {

@@ -5,8 +5,8 @@ use super::{Context, fx, money, mrr};
 use crate::columns::{ACCOUNT_ID, CURRENCY, PERIOD, REVENUE};
 use polars::prelude::*;
 
-/// One row per account and local day with invoices: `revenue` (reporting currency) and `invoices` (how many invoices of that
-/// day sum above zero; lines of one id that are issued on another day are another invoice).
+/// One row per account and local day with invoices: `revenue` (reporting currency), `usage_revenue` (of it, metered usage) and
+/// `invoices` (how many invoices of that day sum above zero; lines of one id that are issued on another day are another invoice).
 pub fn daily(invoice_lines: LazyFrame, rates: LazyFrame, context: Context) -> LazyFrame {
     let lines = invoice_lines
         .with_columns([
@@ -15,8 +15,13 @@ pub fn daily(invoice_lines: LazyFrame, rates: LazyFrame, context: Context) -> La
         ])
         .with_column(context.calendar.index_of_date(col("day")).alias(PERIOD))
         .filter(col(PERIOD).lt_eq(lit(context.range.last)));
+    let is_usage = col("kind").eq(lit("usage"));
+    let usage_revenue = when(is_usage)
+        .then(col(REVENUE))
+        .otherwise(money::zero(context.currency));
     let converted = fx::with_rate(lines, rates, context)
-        .with_column(mrr::converted(col("amount"), context).alias(REVENUE));
+        .with_column(mrr::converted(col("amount"), context).alias(REVENUE))
+        .with_column(usage_revenue.alias("usage_revenue"));
     let invoices = converted
         .clone()
         .group_by([col(ACCOUNT_ID), col("invoice_id"), col("day")])
@@ -27,7 +32,7 @@ pub fn daily(invoice_lines: LazyFrame, rates: LazyFrame, context: Context) -> La
     let key = [col(ACCOUNT_ID), col("day")];
     converted
         .group_by(key.clone())
-        .agg([col(REVENUE).sum()])
+        .agg([col(REVENUE).sum(), col("usage_revenue").sum()])
         .join(invoices, key.clone(), key, JoinArgs::new(JoinType::Left))
         .with_column(col("invoices").fill_null(lit(0i64)))
 }
@@ -62,7 +67,8 @@ pub fn per_period(
     let sums = |names: &[(&str, &str)], window| {
         window_sums(spine.clone(), daily.clone(), names, window, context)
     };
-    let in_period = sums(&[(REVENUE, REVENUE)], Window::Periods(1))?;
+    let of_period = [(REVENUE, REVENUE), ("usage_revenue", "usage_revenue")];
+    let in_period = sums(&of_period, Window::Periods(1))?;
     let to_date = sums(&both("revenue_to_date", "invoices_to_date"), Window::ToDate)?;
     let over_year = sums(&both("revenue_12m", "invoices_12m"), Window::Periods(year))?;
     let over_window = sums(

@@ -115,13 +115,10 @@ fn scalar(
         .to_polars()?
         .map_expr(constants)
         .cast(DataType::Float64);
-    Ok(if in_group {
-        value
-    } else {
-        when(value.clone().is_finite())
-            .then(value)
-            .otherwise(lit(NULL))
-    })
+    // A zero that an expression divides by gives null, never infinity.
+    Ok(when(value.clone().is_finite())
+        .then(value)
+        .otherwise(lit(NULL)))
 }
 
 /// Numerator over denominator; null where the denominator is zero or missing.

@@ -5,6 +5,7 @@ use crate::config::raw::{RawMetric, Trailing};
 use crate::config::{Calendar, Direction, MetricChoice, Policy, Unit};
 use crate::contract::{self, Kind};
 use crate::sql::{self, SqlExpr};
+use polars::prelude::{DataFrame, DataType, IntoLazy, col, lit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
@@ -276,6 +277,22 @@ fn metric(
         needs: entry.needs.clone().unwrap_or_default(),
         is_custom,
     };
+    let names_rows = |side: &SqlExpr| {
+        side.columns()
+            .iter()
+            .any(|name| !CONSTANTS.contains(&name.as_str()))
+    };
+    let mixes = |side: &SqlExpr| metric.is_aggregate() && !side.has_aggregate() && names_rows(side);
+    if metric.expressions().any(mixes) {
+        let hint = "sum up columns on both sides, or refer to other metrics on both sides";
+        problems.push(
+            path.clone(),
+            "one side aggregates columns, the other refers to metrics",
+            Some(hint.to_owned()),
+        );
+    } else if is_custom {
+        trial(&metric, path, problems);
+    }
     if metric.trailing.is_some() && !metric.is_aggregate() {
         problems.push(
             path.key("trailing"),
@@ -284,6 +301,63 @@ fn metric(
         );
     }
     Some(metric)
+}
+
+/// Computes a metric of the pipeline once, on a single row of ones, so that what cannot be computed shows before the night.
+#[expect(clippy::disallowed_methods, reason = "one row that is made up here")]
+fn trial(metric: &Metric, path: &YamlPath, problems: &mut Problems) {
+    for side in metric.expressions() {
+        let names = side
+            .columns()
+            .iter()
+            .map(|name| lit(1i64).alias(name.as_str()));
+        let row = DataFrame::default().lazy().select(
+            names
+                .chain([lit(1i64).alias("__group")])
+                .collect::<Vec<_>>(),
+        );
+        let money = DataType::Decimal(18, 2);
+        let columns = model_columns();
+        let typed = side
+            .columns()
+            .iter()
+            .filter(|name| columns.contains(&name.as_str()));
+        let typed = typed.filter_map(|name| {
+            let column = contract::of("account_period").column(name)?;
+            (column.kind == Kind::Money).then(|| col(name.as_str()).cast(money.clone()))
+        });
+        let row = row.with_columns(typed.collect::<Vec<_>>());
+        let computed = side.to_polars().and_then(|value| {
+            let value = value.alias("__value");
+            let frame = if side.has_aggregate() {
+                row.group_by([col("__group")]).agg([value])
+            } else {
+                row.select([value])
+            };
+            frame
+                .select([col("__value").cast(DataType::Float64)])
+                .collect()
+        });
+        let is_list = |frame: &DataFrame| frame.height() != 1;
+        let reason = match computed {
+            Ok(frame) if is_list(&frame) => {
+                "it gives a value per account, not one for the group".to_owned()
+            }
+            Ok(_) => continue,
+            Err(error) => error
+                .to_string()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+        };
+        let hint = "every column must stand inside an aggregate, such as SUM(…)";
+        problems.push(
+            path.clone(),
+            format!("`{}` cannot be computed: {reason}", side.text()),
+            Some(hint.to_owned()),
+        );
+    }
 }
 
 /// Parses one side of a metric and checks every name in it.

@@ -1,47 +1,45 @@
 //! The retention triangle: cohort × age, as known at a period's end.
+//!
+//! The merges in force at the end of a published period hold for all its cells, age 0 included. So an account has one
+//! cohort in a triangle, and a merge is neither churn of one cohort nor growth of the other's customers.
 
 use crate::columns::*;
+use crate::facts::merges::AccountMap;
 use crate::facts::{Context, money};
 use crate::period::PeriodRange;
 use polars::prelude::*;
 
+/// Index of the period that a cell tells of: cohort period + age.
+const SEEN: &str = "seen_index";
+/// The sums of a cell.
+const MEASURES: [&str; 5] = ["customers", "mrr", "revenue", "cohort_mrr", "retained"];
+
 /// One row per period of `published`, cohort and age (docs/definitions.md § 5). `accounts` must reach from `begin` on.
 pub fn cohort_retention(
     accounts: LazyFrame,
+    map: &AccountMap,
     begin: i32,
     published: PeriodRange,
     has_revenue: bool,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
-    let cells = accounts
-        .filter(
-            col(FIRST_PAID)
-                .gt_eq(lit(begin))
-                .and(col(PERIOD).gt_eq(lit(begin))),
-        )
-        .group_by([col(FIRST_PAID), col(PERIOD)])
-        .agg([
-            col(CLOSING_CUSTOMERS).sum().alias("customers"),
-            col(CLOSING_MRR).sum().alias("mrr"),
-            col(REVENUE).sum().alias("revenue"),
-            col(COHORT_MRR).sum().alias("cohort_mrr"),
-            col(RETAINED_COHORT_MRR).sum().alias("retained"),
-        ])
-        .with_column((col(PERIOD) - col(FIRST_PAID)).alias("age"));
-    let sizes = cells
-        .clone()
-        .filter(col("age").eq(lit(0)))
-        .select([col(FIRST_PAID), col("customers").alias("cohort_size")]);
+    let max_age = || lit(context.policy.cohort_max_age as i32);
+    let cells = cells(accounts, map, published, context)?
+        .filter(col(FIRST_PAID).gt_eq(lit(begin)))
+        .with_column((col(SEEN) - col(FIRST_PAID)).alias("age"))
+        .filter(col("age").is_between(lit(0), max_age(), ClosedInterval::Both))
+        .group_by([col(PERIOD), col(FIRST_PAID), col("age")])
+        .agg(MEASURES.map(|name| col(name).sum()));
 
     // Every cohort known at the period's end × every age up to the oldest cohort's; what is not reached stays null.
-    let published = df!(PERIOD => published.indices().collect::<Vec<_>>())?.lazy();
-    let cohorts = sizes
-        .cross_join(published, None)
-        .filter(col(FIRST_PAID).lt_eq(col(PERIOD)));
+    let cohorts = cells.clone().filter(col("age").eq(lit(0))).select([
+        col(PERIOD),
+        col(FIRST_PAID),
+        col("customers").alias("cohort_size"),
+    ]);
     let oldest = col(PERIOD) - col(FIRST_PAID).min().over([col(PERIOD)])?;
-    let max_age = lit(context.policy.cohort_max_age as i32);
-    let last_age = when(oldest.clone().gt(max_age.clone()))
-        .then(max_age)
+    let last_age = when(oldest.clone().gt(max_age()))
+        .then(max_age())
         .otherwise(oldest);
     let every_age = cohorts
         .with_column(int_ranges(lit(0), last_age + lit(1), lit(1), DataType::Int32).alias("age"))
@@ -52,7 +50,7 @@ pub fn cohort_retention(
                 keep_nulls: false,
             },
         );
-    let key = [col(FIRST_PAID), col("age")];
+    let key = [col(PERIOD), col(FIRST_PAID), col("age")];
     let is_reached = (col(FIRST_PAID) + col("age")).lt_eq(col(PERIOD));
     let reached = |value: Expr| when(is_reached.clone()).then(value).otherwise(lit(NULL));
     let billed = |value: Expr| if has_revenue { value } else { lit(NULL) };
@@ -67,20 +65,8 @@ pub fn cohort_retention(
             .then(numerator.cast(DataType::Float64) / divisor)
             .otherwise(lit(NULL))
     };
-    // A cohort all of whose accounts were merged into older ones goes on, with nobody in it.
-    let nobody = [
-        col("customers").fill_null(lit(0i64)),
-        col("mrr").fill_null(money::zero(context.currency)),
-        col("revenue").fill_null(money::zero(context.currency)),
-    ];
     Ok(every_age
-        .join(
-            cells.drop(by_name([PERIOD], true, false)),
-            key.clone(),
-            key,
-            JoinArgs::new(JoinType::Left),
-        )
-        .with_columns(nobody)
+        .join(cells, key.clone(), key, JoinArgs::new(JoinType::Left))
         .sort([PERIOD, FIRST_PAID, "age"], SortMultipleOptions::default())
         .with_columns([
             reached(ratio(col("customers"), "cohort_size")).alias("customer_retention"),
@@ -95,4 +81,102 @@ pub fn cohort_retention(
             billed(reached(col("revenue"))).alias("revenue"),
             col("age").cast(DataType::Int64),
         ]))
+}
+
+/// Sums per published period, cohort and period seen from it; several rows may stand for one cell.
+fn cells(
+    accounts: LazyFrame,
+    map: &AccountMap,
+    published: PeriodRange,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    let periods = df!(PERIOD => published.indices().collect::<Vec<_>>())?.lazy();
+    if map.is_empty() {
+        return Ok(unmerged_cells(accounts, periods, context));
+    }
+    let involved: Vec<&str> = map.involved().into_iter().collect();
+    let names = lit(Series::new("involved".into(), involved)).implode(true);
+    let is_involved = col(ACCOUNT_ID).is_in(names, false);
+    let apart = unmerged_cells(
+        accounts.clone().filter(is_involved.clone().not()),
+        periods.clone(),
+        context,
+    );
+    let merged = merged_cells(
+        accounts.filter(is_involved),
+        map,
+        periods,
+        published,
+        context,
+    );
+    concat([apart, merged], UnionArgs::default())
+}
+
+/// Cells of accounts that never take part in a merge: the same in whichever period they are published.
+fn unmerged_cells(accounts: LazyFrame, published: LazyFrame, context: Context) -> LazyFrame {
+    let max_age = lit(context.policy.cohort_max_age as i32);
+    accounts
+        .with_column(col(PERIOD).alias(SEEN))
+        .filter((col(SEEN) - col(FIRST_PAID)).lt_eq(max_age))
+        .group_by([col(FIRST_PAID), col(SEEN)])
+        .agg([
+            col(CLOSING_CUSTOMERS).sum().alias("customers"),
+            col(CLOSING_MRR).sum().alias("mrr"),
+            col(REVENUE).sum(),
+            col(COHORT_MRR).sum(),
+            col(RETAINED_COHORT_MRR).sum().alias("retained"),
+        ])
+        .cross_join(published, None)
+        .filter(col(SEEN).lt_eq(col(PERIOD)))
+        .select(cell_columns())
+}
+
+/// Cells of the other accounts, each past period seen with the merges of the published one. The published period's own row
+/// of an account tells its cohort and what it paid there, over all its parts.
+fn merged_cells(
+    accounts: LazyFrame,
+    map: &AccountMap,
+    periods: LazyFrame,
+    published: PeriodRange,
+    context: Context,
+) -> LazyFrame {
+    let key = || [col(PERIOD), col(ACCOUNT_ID)];
+    let origins = accounts
+        .clone()
+        .select([
+            col(PERIOD),
+            col(ACCOUNT_ID),
+            col(FIRST_PAID),
+            col(COHORT_MRR),
+        ])
+        .filter(col(FIRST_PAID).is_not_null());
+    let seen = accounts
+        .select([
+            col(PERIOD).alias(SEEN),
+            col(ACCOUNT_ID),
+            col(CLOSING_MRR).alias("mrr"),
+            col(REVENUE),
+        ])
+        .cross_join(periods, None)
+        .filter(col(SEEN).lt_eq(col(PERIOD)));
+    let is_customer = col("mrr").gt(money::zero(context.currency));
+    let is_smaller = col("mrr").lt(col(COHORT_MRR));
+    let retained = when(is_smaller).then(col("mrr")).otherwise(col(COHORT_MRR));
+    map.applied(seen, published)
+        .group_by([col(PERIOD), col(ACCOUNT_ID), col(SEEN)])
+        .agg([col("mrr").sum(), col(REVENUE).sum()])
+        .join(origins, key(), key(), JoinArgs::new(JoinType::Inner))
+        .with_columns([
+            is_customer.cast(DataType::Int64).alias("customers"),
+            retained.alias("retained"),
+        ])
+        .select(cell_columns())
+}
+
+fn cell_columns() -> Vec<Expr> {
+    [PERIOD, FIRST_PAID, SEEN]
+        .into_iter()
+        .chain(MEASURES)
+        .map(col)
+        .collect()
 }

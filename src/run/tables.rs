@@ -96,8 +96,15 @@ fn frame(
                 .calendar
                 .index_of(from.pipeline.calendar.begin);
             let has_revenue = available(from.inputs).invoice_lines;
-            let triangle =
-                cohort::cohort_retention(accounts(), begin, published, has_revenue, from.context)?;
+            let map = &from.inputs.account_map;
+            let triangle = cohort::cohort_retention(
+                accounts(),
+                map,
+                begin,
+                published,
+                has_revenue,
+                from.context,
+            )?;
             Ok(marts::with_cohort_start(triangle, all_periods.clone()))
         }
         "account_period" => Ok(marts::account_period(accounts(), from.shape.dimensions)),

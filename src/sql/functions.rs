@@ -196,3 +196,8 @@ fn check_count(name: &str, found: usize, least: usize, most: usize) -> Result<()
         found,
     })
 }
+
+/// Functions that polars has for floats only.
+pub(super) const FLOAT_FUNCTIONS: &[&str] = &[
+    "POW", "POWER", "SQRT", "CBRT", "EXP", "LN", "LOG", "LOG2", "LOG10", "LOG1P",
+];

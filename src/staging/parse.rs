@@ -47,24 +47,45 @@ impl Parser<'_> {
         }
     }
 
-    /// Text to decimal: signs of currency, blanks and thousands marks go; `△` and `▲` are minus, as in Japanese books.
+    /// Text to decimal: signs of currency, blanks and thousands marks go; `△` and `▲` are minus, as in Japanese books. Marks that
+    /// do not part thousands, and decimals beyond those that are kept, make it no number: it is not guessed at.
     fn number(&self, text: Expr, scale: usize) -> Expr {
         let numbers = &self.source.numbers;
-        let mut clean = text.str().replace_all(lit(r"[\s¥￥$€£円]"), lit(""), false);
+        let plain = text
+            .str()
+            .replace_all(lit(r"[\s¥￥$€£円]"), lit(""), false)
+            .str()
+            .replace(lit("^[△▲−]"), lit("-"), false);
+        let mark = |mark: char| {
+            if mark.is_ascii_punctuation() {
+                format!("\\{mark}")
+            } else {
+                mark.to_string()
+            }
+        };
+        let point = mark(numbers.decimal);
+        let whole = match numbers.thousands {
+            Some(thousands) => format!("(?:[0-9]+|[0-9]{{1,3}}(?:{}[0-9]{{3}})+)", mark(thousands)),
+            None => "[0-9]+".to_owned(),
+        };
+        let shape = format!(
+            r"^[+-]?(?:{whole}(?:{point}[0-9]{{0,{scale}}}0*)?|{point}[0-9]{{1,{scale}}}0*)(?:[eE][+-]?[0-9]+)?$"
+        );
+        let is_number = plain.clone().str().contains(lit(shape), true);
+        let mut digits = plain;
         if let Some(thousands) = numbers.thousands {
-            clean = clean
+            digits = digits
                 .str()
                 .replace_all(lit(thousands.to_string()), lit(""), true);
         }
         if numbers.decimal != '.' {
-            clean = clean
+            digits = digits
                 .str()
                 .replace_all(lit(numbers.decimal.to_string()), lit("."), true);
         }
-        clean
-            .str()
-            .replace(lit("^[△▲−]"), lit("-"), false)
-            .cast(DataType::Decimal(38, scale))
+        when(is_number)
+            .then(digits.cast(DataType::Decimal(38, scale)))
+            .otherwise(lit(NULL))
     }
 
     fn date(&self, value: Expr, dtype: &DataType) -> Expr {

@@ -173,6 +173,36 @@ fn a_run_takes_the_last_complete_period_and_looks_back() {
     assert!(!project.root().join("kpi_values").exists());
 }
 
+/// `calendar.end` is for companies whose data ends there.
+#[test]
+fn nothing_is_computed_after_the_calendars_end() {
+    let as_of = "--as-of 2024-06-01T00:00:00+09:00 --select kpi_summary";
+    let project =
+        Project::new().pipeline("begin: 2024-01-01}", "begin: 2024-01-01, end: 2024-03-01}");
+    project
+        .run(&format!("backfill pipeline.yaml {as_of}"))
+        .succeeded();
+    project
+        .run(&format!("run pipeline.yaml {as_of}"))
+        .succeeded();
+    assert_eq!(
+        names_in(&project.root().join("kpi_summary")),
+        ["period=2024-01-01", "period=2024-02-01"]
+    );
+    for asked in [
+        "run pipeline.yaml --period 2024-03",
+        "backfill pipeline.yaml --end 2024-04",
+    ] {
+        let ran = project.run(&format!("{asked} {as_of}"));
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("lies after calendar.end (2024-03-01)"),
+            "{}",
+            ran.stderr
+        );
+    }
+}
+
 #[test]
 fn a_failing_run_leaves_what_was_published() {
     let project = Project::new();

@@ -84,7 +84,9 @@ pub fn fields(line: &str) -> Vec<String> {
 }
 
 impl Company {
+    /// `SEED=1000 cargo test properties` tries other companies.
     pub fn generated(seed: u64) -> Self {
+        let seed = seed + other_seeds();
         let company = Self {
             folder: temp_folder(),
         };
@@ -152,9 +154,14 @@ impl Company {
         support::cskpi_with(self.path(), &variables, &command).succeeded()
     }
 
-    /// Random changes, all of them allowed by the contracts.
-    pub fn mutate(&self, seed: u64) {
-        let dice = &mut ChaCha8Rng::seed_from_u64(seed);
+    /// With random changes, all of them allowed by the contracts.
+    pub fn mutated(seed: u64) -> Self {
+        let company = Self::generated(seed);
+        company.mutate(&mut ChaCha8Rng::seed_from_u64(seed + other_seeds()));
+        company
+    }
+
+    fn mutate(&self, dice: &mut impl Rng) {
         let mut subscriptions = self.lines("subscriptions");
         for row in 0..subscriptions.rows.len() {
             if dice.random_bool(0.4) {
@@ -192,6 +199,10 @@ impl Company {
     }
 }
 
+fn other_seeds() -> u64 {
+    std::env::var("SEED").map_or(0, |text| text.parse().expect("SEED is a whole number"))
+}
+
 fn pick<'a>(dice: &mut impl Rng, choices: &[&'a str]) -> &'a str {
     choices[dice.random_range(0..choices.len())]
 }
@@ -199,7 +210,11 @@ fn pick<'a>(dice: &mut impl Rng, choices: &[&'a str]) -> &'a str {
 fn mutate_subscription(subscriptions: &mut Lines, row: usize, dice: &mut impl Rng) {
     let number = dice.random_range(1..=40).to_string();
     match dice.random_range(0..8) {
-        0 => subscriptions.change(row, "quantity", &number),
+        0 => {
+            // A discount of money may be too much for fewer units.
+            subscriptions.change(row, "quantity", &number);
+            subscriptions.change(row, "discount", "");
+        }
         1 => {
             let states = [
                 "active", "past_due", "trialing", "paused", "unpaid", "canceled", "",
@@ -247,7 +262,7 @@ const PIPELINE: &str = "\
 version: 1
 name: properties
 currency: JPY
-calendar: {time_zone: Asia/Tokyo, begin: 2024-01-01}
+calendar: {grain: \"${GRAIN:-month}\", time_zone: Asia/Tokyo, begin: 2024-01-01}
 sources:
 $SOURCES
 policy: {gross_margin: 0.75, ltv_segment: region, past_due_grace_days: 20, cohort_max_age: 9}

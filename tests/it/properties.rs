@@ -103,8 +103,7 @@ fn every_member_and_product_foots_and_opens_as_it_closed() {
 #[test]
 fn mutated_companies_foot_too() {
     for seed in [11, 12, 13] {
-        let company = Company::generated(seed);
-        company.mutate(seed);
+        let company = Company::mutated(seed);
         assert_foots(
             company.published("backfill").path(),
             &format!("mutated seed {seed}"),
@@ -113,13 +112,38 @@ fn mutated_companies_foot_too() {
 }
 
 #[test]
+fn weeks_and_quarters_foot_too() {
+    let company = Company::mutated(14);
+    for (grain, range, some) in [
+        (
+            "week",
+            "backfill --start 2024-07-29 --end 2024-09-30",
+            "2024-W35",
+        ),
+        ("quarter", "backfill", "2024-Q3"),
+    ] {
+        let (at_once, one) = (temp_folder(), temp_folder());
+        company.publish(at_once.path(), range, &[("GRAIN", grain)]);
+        assert_foots(at_once.path(), grain);
+        company.publish(
+            one.path(),
+            &format!("run --period {some}"),
+            &[("GRAIN", grain)],
+        );
+        let alone = published_files(one.path());
+        let mut same = published_files(at_once.path());
+        same.retain(|(name, _)| alone.iter().any(|(other, _)| other == name));
+        assert_same_bytes(&same, &alone, &format!("{some} by itself"));
+    }
+}
+
+#[test]
 fn members_sum_to_the_total() {
-    let company = Company::generated(3);
-    company.mutate(3);
+    let company = Company::mutated(3);
     let root = company.published("backfill");
     let values = published_table(root.path(), "kpi_values").unwrap();
     let text = fs::read_to_string(company.path().join("pipeline.yaml")).unwrap();
-    let out = |_: &str| Some("out".to_owned());
+    let out = |name: &str| (name == "OUT").then(|| "out".to_owned());
     let policy = cskpi::config::load::load("pipeline.yaml", &text, &out)
         .pipeline()
         .unwrap()
@@ -176,8 +200,7 @@ fn members_sum_to_the_total() {
 
 #[test]
 fn a_range_at_once_is_its_periods_one_by_one() {
-    let company = Company::generated(4);
-    company.mutate(4);
+    let company = Company::mutated(4);
     let at_once = company.published(UNTIL_JUNE);
     let one_by_one = temp_folder();
     // Not in their order either.
@@ -227,8 +250,7 @@ fn running_again_changes_nothing() {
 
 #[test]
 fn the_order_of_rows_and_the_number_of_threads_change_nothing() {
-    let company = Company::generated(6);
-    company.mutate(6);
+    let company = Company::mutated(6);
     let range = "backfill --start 2024-09";
     let before = company.published(range);
     let dice = &mut ChaCha8Rng::seed_from_u64(6);
@@ -296,8 +318,7 @@ const UNTIL_JUNE: &str = "backfill --start 2024-01 --end 2024-07";
 
 #[test]
 fn rows_dated_later_change_nothing() {
-    let company = Company::generated(9);
-    company.mutate(9);
+    let company = Company::mutated(9);
     let before = published_files(company.published(UNTIL_JUNE).path());
 
     let changed = |table: &str, change: &dyn Fn(&mut Lines)| {
@@ -397,8 +418,7 @@ fn rows_dated_later_change_nothing() {
 
 #[test]
 fn a_period_knows_nothing_of_what_comes_later() {
-    let company = Company::generated(10);
-    company.mutate(10);
+    let company = Company::mutated(10);
     let before = published_files(company.published(UNTIL_JUNE).path());
     let dated = [
         ("subscriptions", "started_at"),

@@ -160,6 +160,24 @@ def dictionary(con, actual):
     return len(rows)
 
 
+def regrouped(con, actual):
+    """What metric_dictionary calls reaggregable must be: over all members of a dimension the parts add up to the total's."""
+    con.execute(f"CREATE OR REPLACE TEMP TABLE k AS SELECT k.* FROM read_parquet('{actual}/kpi_values/*/part-0.parquet', hive_partitioning = false) k "
+                f"JOIN read_parquet('{actual}/metric_dictionary/*/part-0.parquet', hive_partitioning = false) d USING (period_start, metric) WHERE d.is_reaggregable")
+    odd = []
+    for part in ("numerator", "denominator"):
+        odd += con.execute(f"""
+            SELECT period_start, dimension, metric, '{part}', total, parts FROM
+              (SELECT period_start, dimension, metric, fsum({part}) AS parts FROM k WHERE dimension NOT IN ('total', 'cohort_first_paid', 'cohort_signup') GROUP BY ALL)
+              JOIN (SELECT period_start, metric, {part} AS total FROM k WHERE dimension = 'total') USING (period_start, metric)
+            WHERE NOT coalesce(abs(total - parts) <= 1e-9 * greatest(abs(total), abs(parts), 1), total IS NULL AND parts IS NULL) ORDER BY ALL""").fetchall()
+    for row in odd[:10]:
+        print("  - members do not add up to the total:", *row)
+    metrics = con.execute("SELECT count(DISTINCT metric), count(DISTINCT dimension) - 3 FROM k").fetchone()
+    print(f"{metrics[0]} metrics add up over {metrics[1]} dimensions" + (f", {len(odd)} DIFFERENCES" if odd else ""))
+    return len(odd)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--expected", type=Path, required=True)
@@ -176,7 +194,7 @@ def main():
     for table in tables:
         total += compare(con, table, args.expected, args.actual, args)
     if "kpi_values" in tables:
-        total += dictionary(con, args.actual)
+        total += dictionary(con, args.actual) + regrouped(con, args.actual)
     print("all equal" if total == 0 else f"{total} differences")
     sys.exit(1 if total else 0)
 

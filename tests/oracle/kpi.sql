@@ -8,7 +8,7 @@ SELECT a.period_idx, m.dimension, m.member, max(a.days)::DOUBLE AS days,
   money(sum(opening_mrr))::DOUBLE AS opening_mrr, money(sum(new_mrr))::DOUBLE AS new_mrr, money(sum(reactivation_mrr))::DOUBLE AS reactivation_mrr,
   money(sum(expansion_mrr))::DOUBLE AS expansion_mrr, money(sum(contraction_mrr))::DOUBLE AS contraction_mrr, money(sum(churn_mrr))::DOUBLE AS churn_mrr,
   money(sum(fx_mrr))::DOUBLE AS fx_mrr, money(sum(closing_mrr))::DOUBLE AS closing_mrr, money(sum(contract_mrr))::DOUBLE AS contract_mrr,
-  money(sum(discount_mrr))::DOUBLE AS discount_mrr, money(sum(trial_mrr))::DOUBLE AS trial_mrr, money(sum(retained_mrr))::DOUBLE AS retained_mrr,
+  money(sum(discount_mrr))::DOUBLE AS discount_mrr, money(sum(trial_mrr))::DOUBLE AS trial_mrr, money(sum(usage_mrr))::DOUBLE AS usage_mrr, money(sum(retained_mrr))::DOUBLE AS retained_mrr,
   -- compound numerators and denominators are summed exactly before they become Float64
   money(12 * sum(closing_mrr))::DOUBLE AS arr,
   money(sum(churn_mrr + contraction_mrr))::DOUBLE AS lost_mrr,
@@ -38,7 +38,7 @@ GROUP BY ALL;
 CREATE TABLE units AS
 SELECT unit, unnest(string_split(metrics, ' ')) AS metric FROM (VALUES
   ('accounts', 'opening_customers new_customers reactivated_customers churned_customers involuntary_churned_customers closing_customers active_accounts'),
-  ('currency', 'mrr arr opening_mrr new_mrr reactivation_mrr expansion_mrr contraction_mrr churn_mrr fx_mrr contract_mrr discount_mrr trial_mrr arpa revenue ltv ltv_tenure ltv_purchase'),
+  ('currency', 'mrr arr opening_mrr new_mrr reactivation_mrr expansion_mrr contraction_mrr churn_mrr fx_mrr contract_mrr discount_mrr trial_mrr usage_mrr arpa revenue ltv ltv_tenure ltv_purchase'),
   ('ratio', 'churn_rate retention_rate annualized_churn_rate gross_mrr_churn_rate net_mrr_churn_rate nrr grr nrr_12m grr_12m upsell_rate cross_sell_rate stickiness seat_utilization'),
   ('multiple', 'quick_ratio'), ('users', 'dau wau mau'), ('minutes', 'avg_session_minutes')) v(unit, metrics);
 
@@ -57,7 +57,7 @@ metrics AS (
     {m: 'new_mrr', r: false, n: new_mrr, d: NULL}, {m: 'reactivation_mrr', r: false, n: reactivation_mrr, d: NULL},
     {m: 'expansion_mrr', r: false, n: expansion_mrr, d: NULL}, {m: 'contraction_mrr', r: false, n: contraction_mrr, d: NULL},
     {m: 'churn_mrr', r: false, n: churn_mrr, d: NULL}, {m: 'fx_mrr', r: false, n: fx_mrr, d: NULL}, {m: 'contract_mrr', r: false, n: contract_mrr, d: NULL},
-    {m: 'discount_mrr', r: false, n: discount_mrr, d: NULL}, {m: 'trial_mrr', r: false, n: trial_mrr, d: NULL},
+    {m: 'discount_mrr', r: false, n: discount_mrr, d: NULL}, {m: 'trial_mrr', r: false, n: trial_mrr, d: NULL}, {m: 'usage_mrr', r: false, n: usage_mrr, d: NULL},
     {m: 'wau', r: false, n: wau, d: NULL}, {m: 'mau', r: false, n: mau, d: NULL}, {m: 'active_accounts', r: false, n: active_accounts, d: NULL},
     {m: 'revenue', r: false, n: revenue, d: NULL}, {m: 'annualized_churn_rate', r: false, n: annualized, d: NULL},
     -- ratios

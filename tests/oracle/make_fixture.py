@@ -88,6 +88,8 @@ k3,kilo,core-m,2024-07-01,2024-09-20,,1,8000,month,1,,,JPY,active,,
 l1,lima,core-m,2024-01-12,2024-09-20,,4,1500,month,1,,,JPY,active,,
 l1b,lima,core-m,2024-04-05,2024-09-20,,1,0,month,1,,,JPY,active,,
 m1,mike,core-s,2024-03-10,2024-09-20,,2,2500,month,1,400,recurring,JPY,active,,card_expired
+n1,november,core-s,2024-03-10,2024-09-20,,1,1000,month,1,1500,recurring,JPY,active,,
+n2,november,chat,2024-06-10,2024-09-20,,3,200,month,1,600,one_off,JPY,active,,
 """
 
 INVOICES = """

@@ -82,7 +82,7 @@ RFM_SEGMENTS = [  # (recency, frequency), metrics.md § 5; all 25 cells, each on
 
 MONEY_COLUMNS = (
     "opening_mrr new_mrr reactivation_mrr expansion_mrr contraction_mrr churn_mrr fx_mrr closing_mrr cross_sell_mrr product_drop_mrr "
-    "plan_mrr quantity_mrr discount_change_mrr term_mrr price_mrr contract_mrr discount_mrr trial_mrr retained_mrr mrr_12m_ago "
+    "plan_mrr quantity_mrr discount_change_mrr term_mrr price_mrr contract_mrr discount_mrr trial_mrr usage_mrr retained_mrr mrr_12m_ago "
     "current_mrr_of_12m_ago retained_mrr_12m cohort_mrr retained_cohort_mrr revenue revenue_to_date revenue_12m ltv_to_date ltv_expected"
 ).split()
 

@@ -24,9 +24,14 @@ invoices AS (
 sums AS (
   SELECT period_idx, account_id, sum(of_period)::HUGEINT AS revenue, sum(to_date)::HUGEINT AS revenue_to_date, count(*) FILTER (to_date > 0) AS invoices_to_date,
     sum(of_year)::HUGEINT AS revenue_12m, count(*) FILTER (of_year > 0) AS invoices_12m, max(issued_on) FILTER (to_date > 0) AS last_payment
-  FROM invoices GROUP BY ALL)
+  FROM invoices GROUP BY ALL),
+-- Metered usage issued in the period. A period is a month here, so it is monthly as it stands.
+metered AS (
+  SELECT m.period_idx, m.account_id, sum(l.amount)::HUGEINT AS usage_mrr
+  FROM lines l JOIN account_map m USING (period_idx, raw_id) WHERE l.kind = 'usage' GROUP BY ALL)
 SELECT s.period_idx, s.account_id,
   CASE WHEN getvariable('has_invoices') THEN coalesce(revenue, 0) END AS revenue,
+  CASE WHEN getvariable('has_invoices') THEN coalesce(usage_mrr, 0) END AS usage_mrr,
   CASE WHEN getvariable('has_invoices') THEN coalesce(revenue_to_date, 0) END AS revenue_to_date,
   CASE WHEN getvariable('has_invoices') THEN coalesce(invoices_to_date, 0) END AS invoices_to_date,
   CASE WHEN getvariable('has_invoices') THEN coalesce(revenue_12m, 0) END AS revenue_12m,
@@ -35,4 +40,5 @@ SELECT s.period_idx, s.account_id,
   (p.period_end - 1) - last_payment AS days_since_last_payment,
   -- ltv_to_date = revenue_to_date × gross margin, to the minor unit.
   CASE WHEN getvariable('has_invoices') THEN div_round(coalesce(revenue_to_date, 0) * getvariable('margin_e12'), 1000000000000) END AS ltv_to_date
-FROM spine s JOIN periods p USING (period_idx) LEFT JOIN sums USING (period_idx, account_id);
+FROM spine s JOIN periods p USING (period_idx) LEFT JOIN sums USING (period_idx, account_id)
+LEFT JOIN metered USING (period_idx, account_id);

@@ -70,7 +70,8 @@ SELECT v.version_id, v.subscription_id, v.raw_id, v.plan_id,
   CASE WHEN v.mrr IS NOT NULL THEN div_round(scaled_e6(v.mrr) * ten_to(coalesce(d.digits, 2)), 1000000)
     ELSE div_round(line_e6 * 100000000::HUGEINT * factor_num * ten_to(coalesce(d.digits, 2)), 100000000000000::HUGEINT * factor_den) END AS contract_local,
   CASE WHEN v.mrr IS NOT NULL THEN div_round(scaled_e6(v.mrr) * ten_to(coalesce(d.digits, 2)), 1000000)
-    ELSE div_round((line_e6 * 100000000::HUGEINT - discount_e14) * factor_num * ten_to(coalesce(d.digits, 2)), 100000000000000::HUGEINT * factor_den) END AS net_local,
+    -- A discount never takes a line below zero.
+    ELSE div_round(greatest(line_e6 * 100000000::HUGEINT - discount_e14, 0::HUGEINT) * factor_num * ten_to(coalesce(d.digits, 2)), 100000000000000::HUGEINT * factor_den) END AS net_local,
   -- Paid interval [paid_from, paid_to): from the later of start and trial end, to the effective end; past_due for its days of grace only.
   v.status IN ('active', 'past_due') AS is_paid_status,
   greatest(v.started_at, v.trial_end) AS paid_from,
@@ -84,7 +85,7 @@ FROM priced v LEFT JOIN stg_plans p ON p.plan_id = v.plan_id LEFT JOIN minor_dig
 -- ── invoices, usage, rates ───────────────────────────────────────────────────────────────────────────────────────────────────────
 CREATE TABLE stg_lines AS
 SELECT account_id AS raw_id, invoice_id, issued_at::TIMESTAMPTZ AS issued_at, (issued_at::TIMESTAMPTZ)::DATE AS issued_on,
-  scaled_e6(amount) AS amount_e6, coalesce(currency, getvariable('currency')) AS currency
+  scaled_e6(amount) AS amount_e6, kind, coalesce(currency, getvariable('currency')) AS currency
 FROM raw_invoice_lines WHERE account_id IS NOT NULL AND issued_at IS NOT NULL;
 
 CREATE TABLE stg_events AS

@@ -62,6 +62,7 @@ pub const ACCOUNT_PERIOD_COLUMNS: &[&str] = &[
     "contract_mrr",
     "discount_mrr",
     "trial_mrr",
+    "usage_mrr",
     "retained_mrr",
     "mrr_12m_ago",
     "current_mrr_of_12m_ago",
