@@ -1,5 +1,10 @@
 //! The command line: one file per verb. Standard output is data, everything else goes to standard error.
 
+/// A line on standard output.
+macro_rules! say {
+    ($($arg:tt)*) => { $crate::cli::terminal::out(&format!("{}\n", format_args!($($arg)*))) };
+}
+
 mod docs;
 mod generate;
 mod init;
@@ -10,12 +15,14 @@ mod terminal;
 mod validate;
 
 use crate::config::Pipeline;
-use crate::config::error::Problems;
+use crate::config::error::{Problems, YamlPath};
+use crate::config::locate::MAX_BYTES;
 use crate::failure::Failure;
 use crate::metrics::catalogue::{self, Catalogue};
 use crate::{config, run as runner};
 use chrono::{DateTime, Utc};
 use clap::{Parser, Subcommand, ValueEnum};
+use std::io::Read;
 use std::process::ExitCode;
 
 /// Customer-success KPIs by cohort and segment, from CRM, billing and usage tables to BI-ready Parquet.
@@ -74,16 +81,15 @@ pub fn main() -> ExitCode {
     };
     terminal::start_logging(cli.log_format, cli.quiet);
     let is_json = matches!(cli.log_format, LogFormat::Json);
-    let done = match cli.verb {
-        Verb::Init(args) => init::init(&args),
-        Verb::Validate(args) => validate::validate(&args),
-        Verb::Plan(args) => plan::plan(&args),
-        Verb::Run(args) => run::run(&args),
-        Verb::Backfill(args) => run::backfill(&args),
-        Verb::Schema(args) => schema::schema(&args),
-        Verb::Docs(args) => docs::docs(&args),
-        Verb::Generate(args) => generate::generate(&args),
-    };
+    // A panic is a mistake of ours. It must not look like anything else, and must not hide what to do.
+    std::panic::set_hook(Box::new(|panic| tracing::debug!("{panic}")));
+    let done = std::panic::catch_unwind(|| verb(cli.verb)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        Err(Failure::bug(
+            text.or(panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no reason given"),
+        ))
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -94,6 +100,19 @@ pub fn main() -> ExitCode {
             }
             ExitCode::from(failure.kind.exit_code())
         }
+    }
+}
+
+fn verb(verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Init(args) => init::init(&args),
+        Verb::Validate(args) => validate::validate(&args),
+        Verb::Plan(args) => plan::plan(&args),
+        Verb::Run(args) => run::run(&args),
+        Verb::Backfill(args) => run::backfill(&args),
+        Verb::Schema(args) => schema::schema(&args),
+        Verb::Docs(args) => docs::docs(&args),
+        Verb::Generate(args) => generate::generate(&args),
     }
 }
 
@@ -110,7 +129,11 @@ struct Project {
     reason = "the command line owns the environment and the pipeline file"
 )]
 fn project(file: &str) -> Result<Project, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
+    // One byte more than a pipeline may have shows that it is too large; /dev/zero never ends.
+    let mut text = String::new();
+    let opened = std::fs::File::open(file);
+    let read = opened.and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_string(&mut text));
+    read.map_err(|error| {
         Failure::usage(format!("the pipeline file {file} cannot be read: {error}"))
             .hint("`cskpi init` writes one")
     })?;
@@ -119,6 +142,9 @@ fn project(file: &str) -> Result<Project, Failure> {
         draft,
         mut problems,
     } = config::load::load(file, &text, &environment);
+    if let Some(draft) = &draft {
+        only_local(draft, &mut problems);
+    }
     // A mistake in one section does not hide those in the metrics.
     let catalogue = draft
         .as_ref()
@@ -133,6 +159,26 @@ fn project(file: &str) -> Result<Project, Failure> {
     }
 }
 
+/// Object stores are not reached yet; a folder named `s3:` must not appear in their place.
+fn only_local(pipeline: &Pipeline, problems: &mut Problems) {
+    let hint = || "this version reads and writes local files only".to_owned();
+    let mut refuse = |path: YamlPath, place: &str| {
+        if place.contains("://") {
+            problems.push(
+                path,
+                "object stores and URLs are not supported yet",
+                Some(hint()),
+            );
+        }
+    };
+    refuse(YamlPath::keys(["outputs", "root"]), &pipeline.outputs.root);
+    for (table, source) in &pipeline.sources {
+        if let config::Input::Files { pattern, .. } = &source.input {
+            refuse(YamlPath::keys(["sources", *table, "path"]), pattern);
+        }
+    }
+}
+
 /// The instant a command takes for now: given, or the clock's.
 #[expect(clippy::disallowed_methods, reason = "the command line owns the clock")]
 fn as_of(given: Option<&str>) -> Result<DateTime<Utc>, Failure> {
@@ -141,8 +187,13 @@ fn as_of(given: Option<&str>) -> Result<DateTime<Utc>, Failure> {
     };
     let instant = DateTime::parse_from_rfc3339(text).map(|instant| instant.with_timezone(&Utc));
     instant.map_err(|_| {
-        Failure::usage(format!("--as-of `{text}` is no instant"))
-            .hint("write it like 2026-11-21T03:00:00+09:00")
+        let failure = Failure::usage(format!("--as-of `{text}` is no instant"));
+        match chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+            Ok(_) => failure.hint(format!(
+                "say at what time of that day, and in which zone: {text}T00:00:00+09:00"
+            )),
+            Err(_) => failure.hint("write it like 2026-11-21T03:00:00+09:00"),
+        }
     })
 }
 
@@ -164,8 +215,10 @@ fn table_names(names: &[String], option: &str) -> Result<(), Failure> {
 /// Opens every source, checks its columns and the names that dimensions and rules use.
 fn check_inputs(project: &mut Project) -> Result<(), Failure> {
     let opened = runner::inputs::opened(&project.pipeline)?;
-    let columns = runner::inputs::account_columns(&opened["accounts"].1);
+    let accounts = &opened["accounts"].1;
+    let columns = runner::inputs::account_columns(accounts);
     runner::names::check_names(&project.pipeline, &columns, &mut project.problems);
+    runner::names::warn_of_missing(&project.pipeline, accounts, &mut project.problems);
     if project.problems.has_errors() {
         Err(std::mem::take(&mut project.problems).into())
     } else {

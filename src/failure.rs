@@ -49,6 +49,16 @@ impl Failure {
         }
     }
 
+    /// A panic that was caught.
+    pub fn bug(text: &str) -> Self {
+        Self {
+            kind: Kind::Run,
+            message: format!("cskpi came upon a case that it does not know: {}", text.lines().next().unwrap_or_default()),
+            causes: Vec::new(),
+            hints: vec!["this is a bug; CSKPI_LOG=debug shows where. Please report it with the pipeline file".to_owned()],
+        }
+    }
+
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
@@ -149,9 +159,47 @@ impl From<InputError> for Failure {
             InputError::Violations { .. } => Self::of(Kind::Run, &error).hint(
                 "correct the rows, map the columns differently, or leave rows out with `filter:`; nothing was published",
             ),
+            InputError::Read { source, .. } => {
+                let failure = Self::of(Kind::Run, &error);
+                match reading_hint(&source.to_string()) {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                }
+            }
             _ => Self::of(Kind::Run, &error),
         }
     }
+}
+
+/// What to do about what polars says of a file that it cannot read.
+fn reading_hint(text: &str) -> Option<&'static str> {
+    let hints = [
+        (
+            "invalid utf-8",
+            "say how the file is encoded: `csv: {encoding: shift_jis}`",
+        ),
+        (
+            "more fields than defined",
+            "a row has more fields than the header: check `csv: {delimiter: …, quote: …}`",
+        ),
+        (
+            "could not parse",
+            "a field is not closed by its quote: check `csv: {quote: …}`; empty is none",
+        ),
+        (
+            "cannot compare string",
+            "columns of CSV files are text: `CAST(x AS DOUBLE) > 5`",
+        ),
+        (
+            "cannot compare",
+            "the two sides are of different types: `CAST(x AS …)` makes them alike",
+        ),
+    ];
+    let text = text.to_lowercase();
+    hints
+        .iter()
+        .find(|(part, _)| text.contains(part))
+        .map(|(_, hint)| *hint)
 }
 
 impl From<RunError> for Failure {
@@ -161,6 +209,7 @@ impl From<RunError> for Failure {
             RunError::Names { .. } => Self::of(Kind::Usage, &error),
             RunError::MissingRates { .. } => Self::of(Kind::Run, &error)
                 .hint("add the rates to fx_rates: the latest row dated before a period's end counts; nothing was published"),
+            RunError::Publish(crate::publish::PublishError::Storage(error)) => error.into(),
             RunError::Publish(_) => Self::of(Kind::Run, &error).hint("nothing of a table that fails its audit is published"),
             RunError::Compute { .. } => {
                 Self::of(Kind::Run, &error).hint("this is a mistake in cskpi or in an expression of the pipeline; nothing was published")

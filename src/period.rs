@@ -60,6 +60,8 @@ pub enum PeriodError {
     },
 }
 
+/// Years whose periods can be asked for.
+const YEARS: std::ops::Range<i32> = 1900..2200;
 const EPOCH: NaiveDate = NaiveDate::from_ymd_opt(1970, 1, 1).expect("1970-01-01 is a date");
 
 impl Grain {
@@ -183,6 +185,9 @@ impl Calendar {
             example,
         };
         if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+            if !YEARS.contains(&date.year()) {
+                return Err(unreadable());
+            }
             let index = self.index_of(date);
             let start = self.start_of(index);
             if start != date {
@@ -198,7 +203,7 @@ impl Calendar {
         let year: i32 = year
             .parse()
             .ok()
-            .filter(|year| (1970..=9999).contains(year))
+            .filter(|year| YEARS.contains(year))
             .ok_or_else(unreadable)?;
         let numbered = |mark: char| {
             rest.strip_prefix(mark)

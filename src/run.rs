@@ -185,6 +185,20 @@ pub fn wanted_tables(pipeline: &Pipeline, request: &Request) -> Vec<&'static str
         .collect()
 }
 
+/// A selected table that the pipeline does not publish.
+pub fn unpublished<'a>(pipeline: &Pipeline, request: &'a Request) -> Option<&'a String> {
+    let all = Request {
+        select: Vec::new(),
+        exclude: Vec::new(),
+        ..request.clone()
+    };
+    let published = wanted_tables(pipeline, &all);
+    request
+        .select
+        .iter()
+        .find(|name| !published.contains(&name.as_str()))
+}
+
 /// Runs a plan.
 #[expect(
     clippy::disallowed_methods,

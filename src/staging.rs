@@ -59,6 +59,8 @@ pub enum StagingError {
         place: String,
         source: sql::SqlError,
     },
+    #[error("the source of {table} has more than one column `{column}`")]
+    DuplicateHeader { table: String, column: String },
     #[error("{table} cannot be staged")]
     Plan { table: String, source: PolarsError },
 }
@@ -106,6 +108,13 @@ pub fn staged(
         }
         parsed.to_polars().map_err(plan)
     };
+    let once = |column: &str| match available.contains(&format!("{column}_duplicated_0")) {
+        true => Err(StagingError::DuplicateHeader {
+            table: table.clone(),
+            column: column.to_owned(),
+        }),
+        false => Ok(Some(col(column))),
+    };
     let mapping = |name: &str| -> Result<Option<Expr>, StagingError> {
         if let Some(constant) = source.constants.get(name) {
             let value = constant
@@ -114,9 +123,9 @@ pub fn staged(
             return Ok(Some(value));
         }
         match source.columns.get(name) {
-            Some(text) if available.contains(text) => Ok(Some(col(text))),
+            Some(text) if available.contains(text) => once(text),
             Some(text) => expression(text, &format!("columns.{name}")).map(Some),
-            None if available.iter().any(|column| column == name) => Ok(Some(col(name))),
+            None if available.iter().any(|column| column == name) => once(name),
             None => Ok(None),
         }
     };

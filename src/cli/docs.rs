@@ -1,6 +1,6 @@
 //! `docs`: the metric dictionary as Markdown, printed from what is executed.
 
-use super::project;
+use super::{project, terminal};
 use crate::failure::Failure;
 use crate::marts::unit_name;
 use crate::metrics::catalogue::{Catalogue, Metric};
@@ -16,10 +16,11 @@ pub struct Args {
 
 pub fn docs(args: &Args) -> Result<(), Failure> {
     let project = project(&args.pipeline)?;
-    print!(
-        "{}",
-        dictionary(&project.catalogue, &project.pipeline.name, args.all)
-    );
+    terminal::out(&dictionary(
+        &project.catalogue,
+        &project.pipeline.name,
+        args.all,
+    ));
     Ok(())
 }
 

@@ -60,7 +60,7 @@ pub fn generate(args: &Args) -> Result<(), Failure> {
         for file in written(&company, &args.out, *format)
             .map_err(|error| Failure::usage(format!("sample data cannot be written: {error}")))?
         {
-            println!("{:>12} rows  {}", file.rows, file.path);
+            say!("{:>12} rows  {}", file.rows, file.path);
         }
     }
     Ok(())

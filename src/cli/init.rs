@@ -26,6 +26,6 @@ pub fn init(args: &Args) -> Result<(), Failure> {
     }
     std::fs::write(&args.path, TEMPLATE)
         .map_err(|error| Failure::usage(format!("{} cannot be written: {error}", args.path)))?;
-    println!("wrote {}; next: `cskpi validate {}`", args.path, args.path);
+    say!("wrote {}; next: `cskpi validate {}`", args.path, args.path);
     Ok(())
 }

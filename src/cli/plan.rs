@@ -36,7 +36,7 @@ pub fn plan(args: &Args) -> Result<(), Failure> {
         None => last_complete,
     };
     let Some(last) = last else {
-        println!(
+        say!(
             "nothing to do: no {} since {} is complete yet",
             calendar.grain.name(),
             calendar.begin
@@ -50,14 +50,14 @@ pub fn plan(args: &Args) -> Result<(), Failure> {
             .max(begin),
     };
     let opened = run::inputs::opened(pipeline)?;
-    println!("reads");
+    say!("reads");
     for (table, (scan, staged)) in &opened {
         let bytes: u64 = scan
             .files
             .iter()
             .map(|path| path.metadata().map_or(0, |data| data.len()))
             .sum();
-        println!(
+        say!(
             "  {table:<16} {:>5} files {bytes:>14} bytes  columns: {}",
             scan.files.len(),
             staged.mapped.join(", ")
@@ -73,7 +73,7 @@ pub fn plan(args: &Args) -> Result<(), Failure> {
     };
     let tables = run::wanted_tables(pipeline, &request);
     let store = Store::new(&pipeline.outputs.root);
-    println!("writes under {}", store.root().display());
+    say!("writes under {}", store.root().display());
     for index in periods.indices() {
         let period = calendar.period(index);
         let (there, missing): (Vec<&str>, Vec<&str>) = tables
@@ -84,17 +84,17 @@ pub fn plan(args: &Args) -> Result<(), Failure> {
         } else {
             "not complete yet"
         };
-        println!(
+        say!(
             "  {} [{}, {}) {state}",
             calendar.label(index),
             period.start,
             period.end
         );
         if !missing.is_empty() {
-            println!("    new:                   {}", missing.join(", "));
+            say!("    new:                   {}", missing.join(", "));
         }
         if !there.is_empty() {
-            println!("    replaced if different: {}", there.join(", "));
+            say!("    replaced if different: {}", there.join(", "));
         }
     }
     Ok(())

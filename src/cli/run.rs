@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 pub struct RunArgs {
     /// The pipeline file.
     pipeline: String,
-    /// Period instead of the last complete one: `2026-07`, `2026-W31`, `2026-Q2`, a first day, `last` or `last-3`.
+    /// Period instead of the last complete one: `2026-07`, `2026-W31`, `2026-Q2`, a first day, `last`, or `last-3` for the third one before it.
     #[arg(long)]
     period: Option<String>,
     #[command(flatten)]
@@ -114,7 +114,7 @@ fn nothing_to_do(calendar: &Calendar, common: &Common) -> Result<(), Failure> {
     let (grain, begin) = (calendar.grain.name(), calendar.begin);
     tracing::info!("nothing to do: no {grain} since {begin} is complete yet");
     if common.output == Output::Json {
-        println!(r#"{{"status":"nothing_to_do","periods":0}}"#);
+        say!(r#"{{"status":"nothing_to_do","periods":0}}"#);
     }
     Ok(())
 }
@@ -137,9 +137,9 @@ fn period_or_end(calendar: &Calendar, text: &str, last: i32) -> Result<i32, Fail
         last
     } else if let Some(back) = text
         .strip_prefix("last-")
-        .and_then(|count| count.parse::<i32>().ok())
+        .and_then(|count| count.parse::<u16>().ok())
     {
-        last.saturating_sub(back)
+        last - i32::from(back)
     } else {
         calendar
             .parse_period(text)
@@ -184,6 +184,17 @@ fn execute(
         select: common.select.clone(),
         exclude: common.exclude.clone(),
     };
+    if let Some(name) = run::unpublished(pipeline, &request) {
+        return Err(
+            Failure::usage(format!("this pipeline does not publish `{name}`"))
+                .hint("see outputs.tables, rfm and touch_model in the pipeline file"),
+        );
+    }
+    if run::wanted_tables(pipeline, &request).is_empty() {
+        return Err(Failure::usage(
+            "--select and --exclude leave no table to publish",
+        ));
+    }
     let calendar = &pipeline.calendar;
     let incomplete: Vec<String> = periods
         .indices()
@@ -259,7 +270,7 @@ fn run_id(started_at: DateTime<Utc>) -> String {
 fn report(results: &RunResults, output: Output) {
     let summary = results.summary();
     if output == Output::Json {
-        println!("{}", serde_json::to_string(&summary).unwrap_or_default());
+        say!("{}", serde_json::to_string(&summary).unwrap_or_default());
         return;
     }
     if results.error.is_some() {
@@ -273,7 +284,7 @@ fn report(results: &RunResults, output: Output) {
         seconds,
         ..
     } = summary;
-    println!(
+    say!(
         "{} periods: {created} files created, {replaced} replaced, {reused} unchanged; {rows} rows in {seconds:.1} s",
         results.periods.len()
     );

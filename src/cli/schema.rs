@@ -1,5 +1,6 @@
 //! `schema`: the pipeline file's JSON schema, and the tables' contracts.
 
+use super::terminal;
 use crate::config::schema::json_schema_text;
 use crate::contract::{self, Contract, INPUT_TABLES, OUTPUT_TABLES};
 use crate::failure::Failure;
@@ -12,7 +13,7 @@ pub struct Args {
 
 pub fn schema(args: &Args) -> Result<(), Failure> {
     let Some(table) = &args.table else {
-        print!("{}", json_schema_text());
+        terminal::out(&json_schema_text());
         return Ok(());
     };
     let mut known = INPUT_TABLES.iter().chain(&OUTPUT_TABLES);
@@ -27,7 +28,7 @@ pub fn schema(args: &Args) -> Result<(), Failure> {
             )),
         });
     }
-    print!("{}", described(contract::of(table)));
+    terminal::out(&described(contract::of(table)));
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::LogFormat;
 use crate::run::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
@@ -63,4 +63,16 @@ impl Progress for Stages {
 /// Whether a person is looking at standard error.
 pub fn is_watched() -> bool {
     std::io::stderr().is_terminal()
+}
+
+/// Writes to standard output. A reader that has gone away (`| head`) or a full disk does not undo what a run has published.
+pub fn out(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    if let Err(error) = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        tracing::warn!("standard output cannot be written: {error}");
+    }
 }

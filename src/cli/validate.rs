@@ -28,7 +28,7 @@ pub fn validate(args: &Args) -> Result<(), Failure> {
                     eprint!("{}", project.problems);
                 }
                 let metrics = project.catalogue.published_ids().len();
-                println!(
+                say!(
                     "{file}: ok ({} sources, {metrics} metrics)",
                     project.pipeline.sources.len()
                 );

@@ -2,6 +2,7 @@
 
 use super::{Progress, collected, collected_together};
 use crate::columns::{ACCOUNT_ID, PERIOD};
+use crate::config::error::show;
 use crate::config::{Calendar, Pipeline};
 use crate::contract::{self, Contract, FILE, INPUT_TABLES, ROW, raw_column};
 use crate::facts::merges::{AccountMap, Merge, MergeCycle};
@@ -25,9 +26,10 @@ pub enum InputError {
     },
     #[error(transparent)]
     Staging(#[from] StagingError),
-    #[error("{table} cannot be read")]
+    #[error("{table} cannot be read ({files})")]
     Read {
         table: &'static str,
+        files: String,
         source: PolarsError,
     },
     #[error("{}", report(found))]
@@ -106,7 +108,11 @@ pub fn loaded(pipeline: &Pipeline, progress: &dyn Progress) -> Result<Loaded, In
         };
         progress.stage(&format!("reading {table}"));
         let contract = contract::of(table);
-        let read_error = |source| InputError::Read { table, source };
+        let read_error = |source| InputError::Read {
+            table,
+            files: unreadable_file(scan),
+            source,
+        };
         let rows = if table.starts_with("usage_") {
             let (daily, broken) =
                 usage_table(contract, staged, &frames, pipeline).map_err(read_error)?;
@@ -136,6 +142,7 @@ pub fn loaded(pipeline: &Pipeline, progress: &dyn Progress) -> Result<Loaded, In
     let merges = match frames.get("account_merges") {
         Some(frame) => merges(frame, &pipeline.calendar).map_err(|source| InputError::Read {
             table: "account_merges",
+            files: "merged_at".to_owned(),
             source,
         })?,
         None => Vec::new(),
@@ -276,6 +283,22 @@ fn references(known: &BTreeMap<&str, DataFrame>) -> PolarsResult<Vec<(&'static s
     Ok(all)
 }
 
+/// Which of a source's files it is that cannot be read: each is tried alone.
+fn unreadable_file(scan: &Scan) -> String {
+    let is_broken = |path: &&std::path::PathBuf| {
+        let own = scan
+            .frame
+            .clone()
+            .filter(col(FILE).eq(lit(path.display().to_string())));
+        scan.files.len() > 1 && collected(own.select([len()])).is_err()
+    };
+    match scan.files.iter().find(is_broken).or(scan.files.first()) {
+        Some(path) if scan.files.len() == 1 => path.display().to_string(),
+        Some(path) => format!("{} of {} files", path.display(), scan.files.len()),
+        None => "rows of the pipeline file".to_owned(),
+    }
+}
+
 /// Counts violations by rule and keeps the first rows of each.
 fn summarised(contract: &Contract, violations: LazyFrame) -> PolarsResult<Vec<Violation>> {
     listed(contract, &collected(counted(violations))?)
@@ -366,9 +389,9 @@ fn report(found: &[Violation]) -> String {
             if *rows == 1 { "row" } else { "rows" }
         ));
         for Example { file, row, value } in examples {
-            let value = value.as_deref().map_or("no value".to_owned(), |value| {
-                format!("`{}`", shortened(value))
-            });
+            let value = value
+                .as_deref()
+                .map_or("no value".to_owned(), |value| format!("`{}`", show(value)));
             text.push_str(&format!("\n    {file} row {row}: {value}"));
         }
         if (examples.len() as u64) < *rows {
@@ -376,12 +399,4 @@ fn report(found: &[Violation]) -> String {
         }
     }
     text
-}
-
-fn shortened(value: &str) -> String {
-    const MOST: usize = 60;
-    match value.char_indices().nth(MOST) {
-        Some((at, _)) => format!("{}…", &value[..at]),
-        None => value.to_owned(),
-    }
 }

@@ -6,6 +6,7 @@ use crate::config::error::{Problems, YamlPath};
 use crate::contract;
 use crate::facts::attributes::PLAN_COLUMNS;
 use crate::sql;
+use crate::staging::Staged;
 
 /// Columns that only later stages know.
 const SCORES: [&str; 2] = [RFM_SEGMENT, TOUCH_MODEL];
@@ -67,5 +68,58 @@ pub fn check_names(pipeline: &Pipeline, account_columns: &[String], problems: &m
                 .key("when"),
             &for_rules,
         );
+    }
+}
+
+/// Warns of dimensions and rules that read a column which no source has: it is null for every account. A column of the
+/// source that is nearly called like one of ours may have been meant.
+pub fn warn_of_missing(pipeline: &Pipeline, accounts: &Staged, problems: &mut Problems) {
+    let own = contract::of("accounts")
+        .columns
+        .iter()
+        .map(|column| column.name.as_str());
+    let missing: Vec<&str> = own
+        .filter(|name| !accounts.mapped.iter().any(|mapped| mapped == name))
+        .collect();
+    let mut warn = |text: &str, path: YamlPath| {
+        let Ok(expression) = sql::parse(text) else {
+            return;
+        };
+        for name in expression
+            .columns()
+            .iter()
+            .filter(|name| missing.contains(&name.as_str()))
+        {
+            let near = sql::nearest::nearest(name, accounts.extra.iter().map(String::as_str), 1);
+            let hint = near
+                .first()
+                .map(|near| format!("did you mean `{near}`, which the source has?"));
+            problems.warn(
+                path.clone(),
+                format!("no source has `{name}`: it is null for every account"),
+                hint,
+            );
+        }
+    };
+    for dimension in &pipeline.dimensions {
+        warn(
+            &dimension.sql,
+            YamlPath::keys(["dimensions", dimension.name.as_str()]),
+        );
+    }
+    for (index, rule) in pipeline
+        .touch_model
+        .iter()
+        .flat_map(|touch| touch.rules.iter().enumerate())
+    {
+        // The default rules read is_strategic; who has no such column does not want to hear of it.
+        if rule.name != "strategic_or_top_decile" {
+            warn(
+                &rule.when,
+                YamlPath::keys(["touch_model", "rules"])
+                    .index(index)
+                    .key("when"),
+            );
+        }
     }
 }
