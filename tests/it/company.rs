@@ -1,8 +1,8 @@
 //! Generated companies whose inputs a test may change: shuffled, split, mutated, cut off.
 
 use crate::support::{self, temp_folder};
-use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -157,14 +157,14 @@ impl Company {
     /// With random changes, all of them allowed by the contracts.
     pub fn mutated(seed: u64) -> Self {
         let company = Self::generated(seed);
-        company.mutate(&mut ChaCha8Rng::seed_from_u64(seed + other_seeds()));
+        company.mutate(&mut Dice::of(seed));
         company
     }
 
-    fn mutate(&self, dice: &mut impl Rng) {
+    fn mutate(&self, dice: &mut Dice) {
         let mut subscriptions = self.lines("subscriptions");
         for row in 0..subscriptions.rows.len() {
-            if dice.random_bool(0.4) {
+            if dice.below(10) < 4 {
                 mutate_subscription(&mut subscriptions, row, dice);
             }
         }
@@ -172,9 +172,9 @@ impl Company {
 
         let mut accounts = self.lines("accounts");
         for row in 0..accounts.rows.len() {
-            if dice.random_bool(0.3) {
-                accounts.change(row, "industry", pick(dice, &["", "media", "retail"]));
-                accounts.change(row, "region", pick(dice, &["", "north", "south"]));
+            if dice.below(10) < 3 {
+                accounts.change(row, "industry", dice.pick(&["", "media", "retail"]));
+                accounts.change(row, "region", dice.pick(&["", "north", "south"]));
             }
         }
         self.put("accounts", &accounts);
@@ -183,12 +183,8 @@ impl Company {
         let mut merges = self.lines("account_merges");
         merges.rows.clear();
         for old in (40..=80).step_by(7) {
-            let account = format!("A{:06}", dice.random_range(1..old));
-            let day = format!(
-                "2024-{:02}-{:02}",
-                dice.random_range(1..=12),
-                dice.random_range(1..=28)
-            );
+            let account = format!("A{:06}", 1 + dice.below(old - 1));
+            let day = format!("2024-{:02}-{:02}", 1 + dice.below(12), 1 + dice.below(28));
             merges.add(&[
                 ("old_account_id", &format!("A{old:06}")),
                 ("account_id", &account),
@@ -203,35 +199,51 @@ fn other_seeds() -> u64 {
     std::env::var("SEED").map_or(0, |text| text.parse().expect("SEED is a whole number"))
 }
 
-fn pick<'a>(dice: &mut impl Rng, choices: &[&'a str]) -> &'a str {
-    choices[dice.random_range(0..choices.len())]
+/// Chance that comes out the same every time.
+pub struct Dice(ChaCha8Rng);
+
+impl Dice {
+    pub fn of(seed: u64) -> Self {
+        Self(ChaCha8Rng::seed_from_u64(seed + other_seeds()))
+    }
+
+    /// A number from 0 to `count` − 1.
+    fn below(&mut self, count: usize) -> usize {
+        (self.0.next_u64() % count as u64) as usize
+    }
+
+    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        choices[self.below(choices.len())]
+    }
+
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+    }
 }
 
-fn mutate_subscription(subscriptions: &mut Lines, row: usize, dice: &mut impl Rng) {
-    let number = dice.random_range(1..=40).to_string();
-    match dice.random_range(0..8) {
-        0 => {
-            // A discount of money may be too much for fewer units.
-            subscriptions.change(row, "quantity", &number);
-            subscriptions.change(row, "discount", "");
-        }
+fn mutate_subscription(subscriptions: &mut Lines, row: usize, dice: &mut Dice) {
+    let number = (1 + dice.below(40)).to_string();
+    match dice.below(8) {
+        0 => subscriptions.change(row, "quantity", &number),
         1 => {
             let states = [
                 "active", "past_due", "trialing", "paused", "unpaid", "canceled", "",
             ];
-            subscriptions.change(row, "status", pick(dice, &states));
+            subscriptions.change(row, "status", dice.pick(&states));
         }
         2 => subscriptions.change(
             row,
             "interval",
-            pick(dice, &["day", "week", "month", "quarter", "year"]),
+            dice.pick(&["day", "week", "month", "quarter", "year"]),
         ),
         3 => {
             subscriptions.change(row, "discount", &number);
             subscriptions.change(
                 row,
                 "discount_kind",
-                pick(dice, &["recurring_percent", "one_off_percent"]),
+                dice.pick(&["recurring_percent", "one_off_percent"]),
             );
         }
         4 => {
@@ -242,18 +254,18 @@ fn mutate_subscription(subscriptions: &mut Lines, row: usize, dice: &mut impl Rn
                 "support-standard",
                 "",
             ];
-            subscriptions.change(row, "plan_id", pick(dice, &plans));
+            subscriptions.change(row, "plan_id", dice.pick(&plans));
         }
-        5 => subscriptions.change(row, "currency", pick(dice, &["JPY", "USD", "EUR", ""])),
+        5 => subscriptions.change(row, "currency", dice.pick(&["JPY", "USD", "EUR", ""])),
         6 => subscriptions.change(
             row,
             "end_reason",
-            pick(dice, &["payment_failed", "competitor", ""]),
+            dice.pick(&["payment_failed", "competitor", ""]),
         ),
         _ => subscriptions.change(
             row,
             "trial_end",
-            pick(dice, &["2024-05-15", "2024-09-01", "2025-01-31"]),
+            dice.pick(&["2024-05-15", "2024-09-01", "2025-01-31"]),
         ),
     }
 }

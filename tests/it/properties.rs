@@ -1,13 +1,10 @@
 //! What must hold for any company: on generated ones, and on the same with random changes.
 
-use crate::company::{Company, Lines, TABLES, fields};
+use crate::company::{Company, Dice, Lines, TABLES, fields};
 use crate::support::{
     self, assert_same_bytes, assert_same_files, published_files, published_table, temp_folder,
 };
 use polars::prelude::*;
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -253,10 +250,10 @@ fn the_order_of_rows_and_the_number_of_threads_change_nothing() {
     let company = Company::mutated(6);
     let range = "backfill --start 2024-09";
     let before = company.published(range);
-    let dice = &mut ChaCha8Rng::seed_from_u64(6);
+    let dice = &mut Dice::of(6);
     for table in TABLES {
         let mut lines = company.lines(table);
-        lines.rows.shuffle(dice);
+        dice.shuffle(&mut lines.rows);
         company.put(table, &lines);
     }
     for threads in ["1", "5"] {

@@ -256,6 +256,7 @@ variants! {
     rfm_of_payments
     rfm_of_mrr
     touch_by_own_rules_capacity_and_hold
+    touch_rules_that_leave_some_out
     reporting_in_dollars
     reporting_in_dinars
     days_of_new_york

@@ -80,8 +80,18 @@ VARIANTS = {
                 {"name": "active in retail", "model": "low", "when": "industry = 'Retail' AND mau > 0"},
                 {"name": "grown", "model": "low", "when": "expansion_mrr > 0 AND rfm_segment <> 'Hibernating'"},
                 {"name": "young or silent", "model": "community", "when": "days_since_last_use IS NULL OR tenure_days < 40"},
+                {"name": "rest", "model": "tech", "when": "TRUE"},
             ],
             "owners": {"high": ["o3", "owner-1"], "low": ["o1", "o2"], "community": ["owner-4"]},
+        }
+    },
+    "touch_rules_that_leave_some_out": {
+        "touch_model": {
+            "hold_periods": 1,
+            "rules": [
+                {"name": "large", "model": "high", "when": "closing_mrr >= 20000", "capacity": 2},
+                {"name": "young", "model": "community", "when": "tenure_days < 60"},
+            ],
         }
     },
     "reporting_in_dollars": {"currency": "USD", "_data": ["rates_to_dollars"]},
