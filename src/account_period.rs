@@ -333,6 +333,8 @@ fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult
     Ok(facts
         .with_columns(filled)
         .with_columns([
+            // Rules see the seats of a customer, dimensions what the CRM says.
+            col("seats").alias(OWN_SEATS),
             when(is_customer())
                 .then(seats)
                 .otherwise(lit(0i64))

@@ -44,6 +44,8 @@ pub const CAUSES: [(&str, &str); 7] = [
     ("price_mrr", "price"),
 ];
 
+/// `accounts.seats` as it is; `seats` of the model is 0 for who is no customer. Never published.
+pub const OWN_SEATS: &str = "own_seats";
 pub const REVENUE: &str = "revenue";
 pub const DAYS_SINCE_LAST_USE: &str = "days_since_last_use";
 pub const DAYS_SINCE_LAST_PAYMENT: &str = "days_since_last_payment";

@@ -53,6 +53,12 @@ impl Contract {
                 .is_null()
                 .or(col(&intervals.to).gt(col(&intervals.from)))
                 .or(col(&intervals.from).is_null());
+            // A row without a name is reported for that.
+            let is_named = per
+                .iter()
+                .map(|name| name.clone().is_not_null())
+                .reduce(Expr::and);
+            let is_named = is_named.unwrap_or(lit(true));
             let order = [per.clone(), vec![col(&intervals.from)]].concat();
             let earlier_end = col(&intervals.to).shift(lit(1)).over(per.clone())?;
             let is_first = col(&intervals.per[0])
@@ -67,7 +73,7 @@ impl Contract {
             );
             let rows = staged
                 .clone()
-                .filter(has_length)
+                .filter(has_length.and(is_named))
                 .sort_by_exprs(order, SortMultipleOptions::default().with_nulls_last(false))
                 .filter(overlaps);
             let rule = format!(

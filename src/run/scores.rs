@@ -35,19 +35,30 @@ pub(super) fn scored(
     let key = || [col(PERIOD), col(ACCOUNT_ID)];
     // An account that is not scored any more keeps its last score for one period: its churn belongs there.
     let with_last = |accounts: LazyFrame, scores: &LazyFrame, score: &str, name: &str| {
-        let this = scores
+        let of = |frame: LazyFrame, name: &str, mark: &str| {
+            frame.select([
+                col(PERIOD),
+                col(ACCOUNT_ID),
+                col(score).alias(name),
+                lit(true).alias(mark),
+            ])
+        };
+        let this = of(scores.clone(), name, "__now");
+        let earlier = scores
             .clone()
-            .select([col(PERIOD), col(ACCOUNT_ID), col(score).alias(name)]);
-        let before = scores.clone().select([
-            (col(PERIOD) + lit(1)).alias(PERIOD),
-            col(ACCOUNT_ID),
-            col(score).alias("__before"),
-        ]);
+            .with_column((col(PERIOD) + lit(1)).alias(PERIOD));
+        let before = of(earlier, "__before", "__then");
+        let is_scored = col("__now").is_not_null();
         accounts
             .join(this, key(), key(), JoinArgs::new(JoinType::Left))
             .join(before, key(), key(), JoinArgs::new(JoinType::Left))
-            .with_column(coalesce(&[col(name), col("__before")]).alias(name))
-            .drop(by_name(["__before"], true, false))
+            .with_column(
+                when(is_scored)
+                    .then(col(name))
+                    .otherwise(col("__before"))
+                    .alias(name),
+            )
+            .drop(by_name(["__now", "__before", "__then"], true, false))
     };
     let rfm = match &pipeline.rfm {
         Some(rules) => Some(collected(rfm::rfm_scores(accounts.clone(), rules)?)?.lazy()),

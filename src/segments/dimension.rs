@@ -38,9 +38,12 @@ pub fn with_members<'a>(
 ) -> PolarsResult<LazyFrame> {
     let mut members = Vec::new();
     for dimension in dimensions {
-        let value = expression(&dimension.sql, &dimension.name)?
-            .to_polars()?
-            .cast(DataType::String);
+        let own_seats = |node: Expr| match &node {
+            Expr::Column(name) if name.as_str() == "seats" => col(OWN_SEATS),
+            _ => node,
+        };
+        let value = expression(&dimension.sql, &dimension.name)?.to_polars()?;
+        let value = value.map_expr(own_seats).cast(DataType::String);
         members.push(
             value
                 .fill_null(lit(UNKNOWN))

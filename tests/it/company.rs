@@ -179,11 +179,11 @@ impl Company {
         }
         self.put("accounts", &accounts);
 
-        // Towards smaller ids only, so never in a circle.
+        // Into the oldest accounts only, so never in a circle.
         let mut merges = self.lines("account_merges");
         merges.rows.clear();
-        for old in (40..=80).step_by(7) {
-            let account = format!("A{:06}", 1 + dice.below(old - 1));
+        for old in (40..=80usize).step_by(7) {
+            let account = format!("A{:06}", 1 + dice.below(30));
             let day = format!("2024-{:02}-{:02}", 1 + dice.below(12), 1 + dice.below(28));
             merges.add(&[
                 ("old_account_id", &format!("A{old:06}")),

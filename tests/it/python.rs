@@ -111,38 +111,48 @@ fn script(folder: &Path, script: &str, arguments: &[&str]) -> String {
 // ── a folder to work in ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// A folder under `target` that is removed when its test passes, and kept when it fails.
-struct Work(PathBuf);
+struct Work {
+    folder: PathBuf,
+    /// Held, so that the same test of another `cargo test` waits.
+    _lock: File,
+}
 
 impl Work {
     fn new(name: &str) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join("python")
-            .join(name);
+        let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+        fs::create_dir_all(&all).unwrap();
+        let lock = File::create(all.join(format!("{name}.lock"))).unwrap();
+        lock.lock().unwrap();
+        let folder = all.join(name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        Self(folder)
+        Self {
+            folder,
+            _lock: lock,
+        }
     }
 
     /// What the files of the project itself are reached by, so that paths in a pipeline hold here too.
     fn with_project_folders(self) -> Self {
         for folder in ["data", "pipelines"] {
-            std::os::unix::fs::symlink(repository().join(folder), self.0.join(folder)).unwrap();
+            std::os::unix::fs::symlink(repository().join(folder), self.folder.join(folder))
+                .unwrap();
         }
         self
     }
 
     #[track_caller]
     fn cskpi(&self, variables: &[(&str, &str)], command_line: &str) -> Ran {
-        cskpi_with(&self.0, variables, command_line).succeeded()
+        cskpi_with(&self.folder, variables, command_line).succeeded()
     }
 
     #[track_caller]
     fn script(&self, name: &str, arguments: &[&str]) -> String {
-        script(&self.0, name, arguments)
+        script(&self.folder, name, arguments)
     }
 
     fn params(&self) -> Value {
-        serde_json::from_str(&fs::read_to_string(self.0.join("params.json")).unwrap()).unwrap()
+        serde_json::from_str(&fs::read_to_string(self.folder.join("params.json")).unwrap()).unwrap()
     }
 
     /// Runs the program on `pipeline.yaml` for the months of `params.json`.
@@ -201,7 +211,7 @@ impl Work {
 impl Drop for Work {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            let _ = fs::remove_dir_all(&self.0);
+            let _ = fs::remove_dir_all(&self.folder);
         }
     }
 }
