@@ -54,9 +54,8 @@ pub fn touch_segments(
             .then(is_listed)
             .otherwise(fits);
     }
-    let is_changed = col("previous_touch_model")
-        .neq(col(TOUCH_MODEL))
-        .fill_null(lit(false));
+    let was_served = col("previous_touch_model").is_not_null();
+    let is_changed = was_served.and(col("previous_touch_model").neq_missing(col(TOUCH_MODEL)));
     Ok(held.with_columns([
         is_changed.alias("is_changed"),
         col(TOUCH_MODEL)
