@@ -219,9 +219,14 @@ fn usage_table(
     } else {
         "subscription_id"
     };
-    let nameless = Contract::missing_values(rows().filter(col(id).is_null()), id);
-    let broken = contract.violations(rows(), &staged.mapped, &[])?;
-    let broken = concat([broken, nameless], UnionArgs::default())?;
+    let mut broken = contract.violations(rows(), &staged.mapped, &[])?;
+    if has_account && is_mapped("subscription_id") {
+        // The contract asks for either id; where both are mapped, the account's is the one that is used.
+        let has_other = col("subscription_id").is_not_null();
+        let nameless = rows().filter(col(id).is_null().and(has_other));
+        let nameless = Contract::missing_values(nameless, id);
+        broken = concat([broken, nameless], UnionArgs::default())?;
+    }
     let usage = match known.get("subscriptions") {
         Some(subscriptions) if !has_account => {
             let accounts = usage::accounts_of_subscriptions(subscriptions.clone().lazy());
