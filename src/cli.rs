@@ -12,13 +12,17 @@ mod plan;
 mod run;
 mod schema;
 mod terminal;
+mod unlock;
+mod vacuum;
 mod validate;
+mod verify;
 
 use crate::config::Pipeline;
-use crate::config::error::{Problems, YamlPath};
+use crate::config::error::Problems;
 use crate::config::locate::MAX_BYTES;
 use crate::failure::Failure;
 use crate::metrics::catalogue::{self, Catalogue};
+use crate::storage::Storage;
 use crate::{config, run as runner};
 use chrono::{DateTime, Utc};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -40,7 +44,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done or nothing to do · 1 the run or a check failed · 2 usage or pipeline file · \
-75 an input is not there yet, try again";
+3 `plan --detailed-exitcode`: there is something to do · 75 try again (an input is not there yet, another run holds the lock) · 130/143 ended by SIGINT/SIGTERM";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -48,12 +52,20 @@ enum Verb {
     Init(init::Args),
     /// Check a pipeline file, and that its inputs have the columns it names.
     Validate(validate::Args),
-    /// Show what a run would read and write, period by period.
+    /// Show what is missing, stale, restated or up to date, and why. Lists inputs and outputs, opens nothing.
     Plan(plan::Args),
     /// Compute and publish the last complete period and the ones before it (calendar.lookback).
     Run(run::RunArgs),
     /// Compute and publish a range of past periods in one pass.
     Backfill(run::BackfillArgs),
+    /// Take up the failed units of an earlier run, with its instant (`--as-of`).
+    Retry(run::RetryArgs),
+    /// Compare what is published with what the manifests say.
+    Verify(verify::Args),
+    /// Clear results of old runs, and files that no manifest knows.
+    Vacuum(vacuum::Args),
+    /// Give back the lock of a run that is known to be dead.
+    Unlock(unlock::Args),
     /// Print the JSON schema of pipeline files, or the contract of a table.
     Schema(schema::Args),
     /// Print the metric dictionary as Markdown.
@@ -70,7 +82,12 @@ enum LogFormat {
 
 /// Parses the command line, does what it says, and returns the exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    with_arguments(std::env::args_os())
+}
+
+/// The same for given arguments, the program's name first.
+pub fn with_arguments(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors.
@@ -110,6 +127,10 @@ fn verb(verb: Verb) -> Result<(), Failure> {
         Verb::Plan(args) => plan::plan(&args),
         Verb::Run(args) => run::run(&args),
         Verb::Backfill(args) => run::backfill(&args),
+        Verb::Retry(args) => run::retry(&args),
+        Verb::Verify(args) => verify::verify(&args),
+        Verb::Vacuum(args) => vacuum::vacuum(&args),
+        Verb::Unlock(args) => unlock::unlock(&args),
         Verb::Schema(args) => schema::schema(&args),
         Verb::Docs(args) => docs::docs(&args),
         Verb::Generate(args) => generate::generate(&args),
@@ -121,6 +142,23 @@ struct Project {
     pipeline: Pipeline,
     catalogue: Catalogue,
     problems: Problems,
+    storage: Storage,
+}
+
+impl Project {
+    /// What a run works with.
+    fn runner(&self) -> runner::Project<'_> {
+        runner::Project {
+            pipeline: &self.pipeline,
+            catalogue: &self.catalogue,
+            storage: &self.storage,
+        }
+    }
+
+    /// The store of what is published.
+    fn outputs(&self) -> Result<std::sync::Arc<dyn crate::storage::Store>, Failure> {
+        Ok(self.storage.store(&self.pipeline.outputs.root)?)
+    }
 }
 
 /// Reads and checks a pipeline file.
@@ -142,15 +180,13 @@ fn project(file: &str) -> Result<Project, Failure> {
         draft,
         mut problems,
     } = config::load::load(file, &text, &environment);
-    if let Some(draft) = &draft {
-        only_local(draft, &mut problems);
-    }
     // A mistake in one section does not hide those in the metrics.
     let catalogue = draft
         .as_ref()
         .and_then(|draft| catalogue::resolve(&draft.metrics, &draft.policy, &mut problems));
     match (draft, catalogue) {
         (Some(pipeline), Some(catalogue)) if !problems.has_errors() => Ok(Project {
+            storage: Storage::new(&pipeline.s3, &environment),
             pipeline,
             catalogue,
             problems,
@@ -159,31 +195,16 @@ fn project(file: &str) -> Result<Project, Failure> {
     }
 }
 
-/// Object stores are not reached yet; a folder named `s3:` must not appear in their place.
-fn only_local(pipeline: &Pipeline, problems: &mut Problems) {
-    let hint = || "this version reads and writes local files only".to_owned();
-    let mut refuse = |path: YamlPath, place: &str| {
-        if place.contains("://") {
-            problems.push(
-                path,
-                "object stores and URLs are not supported yet",
-                Some(hint()),
-            );
-        }
-    };
-    refuse(YamlPath::keys(["outputs", "root"]), &pipeline.outputs.root);
-    for (table, source) in &pipeline.sources {
-        if let config::Input::Files { pattern, .. } = &source.input {
-            refuse(YamlPath::keys(["sources", *table, "path"]), pattern);
-        }
-    }
+/// The clock.
+#[expect(clippy::disallowed_methods, reason = "the command line owns the clock")]
+fn now() -> DateTime<Utc> {
+    Utc::now()
 }
 
 /// The instant a command takes for now: given, or the clock's.
-#[expect(clippy::disallowed_methods, reason = "the command line owns the clock")]
 fn as_of(given: Option<&str>) -> Result<DateTime<Utc>, Failure> {
     let Some(text) = given else {
-        return Ok(Utc::now());
+        return Ok(now());
     };
     let instant = DateTime::parse_from_rfc3339(text).map(|instant| instant.with_timezone(&Utc));
     instant.map_err(|_| {
@@ -214,7 +235,8 @@ fn table_names(names: &[String], option: &str) -> Result<(), Failure> {
 
 /// Opens every source, checks its columns and the names that dimensions and rules use.
 fn check_inputs(project: &mut Project) -> Result<(), Failure> {
-    let opened = runner::inputs::opened(&project.pipeline)?;
+    let listing = runner::inputs::listed(&project.pipeline, &project.storage)?;
+    let opened = runner::inputs::opened(&project.pipeline, &listing, &project.storage)?;
     let accounts = &opened["accounts"].1;
     let columns = runner::inputs::account_columns(accounts);
     runner::names::check_names(&project.pipeline, &columns, &mut project.problems);

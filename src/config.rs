@@ -4,16 +4,21 @@
 
 pub mod currency;
 pub mod error;
+pub mod file_dates;
 pub mod load;
 pub mod locate;
 pub mod raw;
 pub mod schema;
+pub mod settings;
 mod shape;
 mod validate;
 mod variables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+pub use file_dates::FileDates;
+pub use settings::Settings;
 pub use validate::{ACCOUNT_PERIOD_COLUMNS, TABLES};
 
 pub use raw::{
@@ -38,6 +43,12 @@ pub struct Pipeline {
     pub rfm: Option<Rfm>,
     pub touch_model: Option<TouchModel>,
     pub outputs: Outputs,
+    pub s3: S3,
+    /// When a period is frozen; `None`: never.
+    pub close: Option<Close>,
+    pub lineage: Option<Lineage>,
+    /// What of the file shapes the numbers, for telling later which key was changed.
+    pub settings: Settings,
 }
 
 /// Reporting currency and how many decimals its minor unit has (JPY 0, USD 2, KWD 3).
@@ -73,6 +84,8 @@ pub struct Source {
     /// Our column → constant as text (`None`: null).
     pub constants: BTreeMap<String, Option<String>>,
     pub filter: Option<String>,
+    /// How a file's path names the days that its rows are of; only with [`Input::Files`].
+    pub file_dates: Option<FileDates>,
 }
 
 #[derive(Debug, Clone)]
@@ -190,6 +203,98 @@ pub struct Outputs {
     /// Tables to publish, a subset of the catalogue of tables; `None`: all.
     pub tables: Option<Vec<String>>,
     pub compression: Compression,
+    /// How long a lock on the results counts after its last sign of life.
+    pub lock_expiry: std::time::Duration,
+}
+
+/// How paths that begin with `s3://` are reached. What is `None` is left to the environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3 {
+    /// Without a slash at its end; `http://` only with `allow_http`.
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+    pub path_style: Option<bool>,
+    pub allow_http: bool,
+    /// Never together with `keys`.
+    pub profile: Option<String>,
+    pub keys: Option<S3Keys>,
+    /// Of one request.
+    pub timeout: std::time::Duration,
+    pub max_retries: u32,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct S3Keys {
+    pub access_key_id: String,
+    pub secret_access_key: String,
+    pub session_token: Option<String>,
+}
+
+/// When a period is frozen: so many business days after its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    pub business_days: u32,
+    /// Days that are no business days, beside Saturdays and Sundays.
+    pub holidays: BTreeSet<chrono::NaiveDate>,
+}
+
+/// Where a run's OpenLineage events go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage {
+    pub target: LineageTarget,
+    pub namespace: String,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub enum LineageTarget {
+    Http {
+        url: String,
+        api_key: Option<String>,
+    },
+    /// A local file; events are appended.
+    File(String),
+}
+
+impl Default for S3 {
+    /// The section left out.
+    fn default() -> Self {
+        let raw::RawS3 {
+            allow_http,
+            timeout_seconds,
+            max_retries,
+            ..
+        } = raw::RawS3::default();
+        Self {
+            endpoint: None,
+            region: None,
+            path_style: None,
+            allow_http,
+            profile: None,
+            keys: None,
+            timeout: std::time::Duration::from_secs(u64::from(timeout_seconds)),
+            max_retries,
+        }
+    }
+}
+
+impl fmt::Debug for S3Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Keys")
+            .field("access_key_id", &self.access_key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LineageTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http { url, .. } => f
+                .debug_struct("Http")
+                .field("url", url)
+                .finish_non_exhaustive(),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
 }
 
 impl TouchModelName {

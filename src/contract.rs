@@ -12,7 +12,7 @@ use polars::prelude::*;
 use serde::Deserialize;
 use std::sync::OnceLock;
 
-pub use violations::{FILE, ROW, VIOLATION_COLUMNS, raw_column};
+pub use violations::{FILE, FILE_FROM, FILE_TO, ROW, VIOLATION_COLUMNS, raw_column};
 
 /// The promise of one table.
 #[derive(Debug, Clone, Deserialize)]
@@ -33,6 +33,9 @@ pub struct Contract {
     /// At least one of these columns must be mapped, and have a value in every row.
     #[serde(default)]
     pub one_of: Vec<String>,
+    /// Input tables: the column that tells when a row happened. Such a row changes nothing before that.
+    #[serde(default)]
+    pub dated_by: Option<String>,
     /// Half-open intervals that must not overlap.
     pub intervals: Option<Intervals>,
     #[serde(default)]
@@ -185,7 +188,13 @@ pub const OUTPUT_TABLES: [&str; 9] = [
     "metric_dictionary",
 ];
 
-const TEXTS: [&str; 17] = [
+/// Tables that publishing itself makes beside `kpi_values`.
+pub const PUBLISHED_BESIDE: [&str; 2] = ["kpi_as_reported", "restatements"];
+
+/// Tables about the runs, by the month in which a run started.
+pub const LEDGER_TABLES: [&str; 2] = ["runs", "checks"];
+
+const TEXTS: [&str; 21] = [
     include_str!("../schemas/input/accounts.yaml"),
     include_str!("../schemas/input/account_merges.yaml"),
     include_str!("../schemas/input/plans.yaml"),
@@ -203,6 +212,10 @@ const TEXTS: [&str; 17] = [
     include_str!("../schemas/output/rfm_boundaries.yaml"),
     include_str!("../schemas/output/touch_segments.yaml"),
     include_str!("../schemas/output/metric_dictionary.yaml"),
+    include_str!("../schemas/output/kpi_as_reported.yaml"),
+    include_str!("../schemas/output/restatements.yaml"),
+    include_str!("../schemas/output/runs.yaml"),
+    include_str!("../schemas/output/checks.yaml"),
 ];
 
 /// The contract of a table that `cskpi` knows.

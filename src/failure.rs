@@ -1,11 +1,14 @@
 //! The one error that reaches a user: what failed, why, what to do next, and the exit code.
 
 use crate::config::error::Problems;
+use crate::publish::PublishError;
+use crate::publish::lock::LockError;
+use crate::publish::manifest::ManifestError;
 use crate::run::RunError;
 use crate::run::inputs::InputError;
 use crate::sources::SourceError;
 use crate::staging::StagingError;
-use crate::storage::StorageError;
+use crate::storage::{FindError, StorageError};
 use std::error::Error;
 
 /// What kind of failure it is; decides the exit code.
@@ -90,6 +93,15 @@ impl Failure {
         }
     }
 
+    /// An error and its causes in one line of text.
+    pub fn text_of(error: &dyn Error) -> String {
+        let failure = Self::of(Kind::Run, error);
+        let all: Vec<String> = std::iter::once(failure.message)
+            .chain(failure.causes)
+            .collect();
+        all.join(": ")
+    }
+
     /// As it is printed on standard error.
     pub fn render(&self) -> String {
         let mut text = format!("error: {}", self.message);
@@ -123,18 +135,96 @@ impl From<Problems> for Failure {
 
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
-        Self::of(Kind::Run, &error)
-            .hint("check that the folder can be written to and that the disk has room")
+        match &error {
+            StorageError::Setup { hint, .. } => Self::of(Kind::Usage, &error).hint(*hint),
+            StorageError::Busy { .. } => Self::of(Kind::NotReady, &error).hint("run again when it is done"),
+            StorageError::NoBucket { .. } => Self::of(Kind::Run, &error).hint("check the name, and s3.endpoint and s3.region"),
+            StorageError::Refused { .. } => Self::of(Kind::Run, &error)
+                .hint("check the credentials (s3.profile, AWS_PROFILE, AWS_ACCESS_KEY_ID, the instance's role) and what they may do: s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload, s3:ListBucketMultipartUploads"),
+            StorageError::Conflict { .. } => Self::of(Kind::Run, &error).hint("only cskpi may write under outputs.root; run again"),
+            StorageError::Failed { path, .. } if path.starts_with("s3://") => {
+                Self::of(Kind::Run, &error).hint("check s3.endpoint and the network; requests were retried (s3.max_retries, s3.timeout_seconds)")
+            }
+            StorageError::Failed { .. } => {
+                Self::of(Kind::Run, &error).hint("check that the folder can be read and written, and that the disk has room")
+            }
+        }
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Storage(error) => error.into(),
+            LockError::Held {
+                ref holder,
+                seconds_left,
+                ..
+            } => {
+                let unlock = format!(
+                    "if that run is dead, wait {seconds_left} s or run `cskpi unlock PIPELINE {}`",
+                    holder.run_id
+                );
+                Self::of(Kind::NotReady, &error)
+                    .hint("run again when it is done")
+                    .hint(unlock)
+            }
+            LockError::Lost { .. } => Self::of(Kind::NotReady, &error)
+                .hint("nothing more was published; run again when the other run is done"),
+            LockError::Damaged { .. } => Self::of(Kind::Run, &error)
+                .hint("only cskpi may write there; remove the file if no run is alive"),
+            LockError::NotHolder { .. } => Self::of(Kind::Usage, &error)
+                .hint("the id stands in the message of the run that was refused"),
+        }
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Storage(error) | PublishError::Manifest(ManifestError::Storage(error)) => error.into(),
+            PublishError::Lock(error) => error.into(),
+            PublishError::Schema(_) => Self::of(Kind::Run, &error).hint(
+                "publish all periods anew in one run (`cskpi backfill PIPELINE --reprocess all`), or under another outputs.root; readers cannot join two types",
+            ),
+            PublishError::Manifest(_) => Self::of(Kind::Run, &error)
+                .hint("only cskpi may write under _cskpi; remove the file, and the period counts as stale"),
+            PublishError::Commit { .. } => Self::of(Kind::Run, &error).hint("run again: what was begun is finished first"),
+            PublishError::Published { .. } => Self::of(Kind::Run, &error).hint("`cskpi verify` shows which files are damaged; remove them and run again"),
+            PublishError::Audit { .. } => Self::of(Kind::Run, &error).hint("nothing of a period that fails its audit is published; other periods are"),
+            PublishError::Encode { .. } => Self::of(Kind::Run, &error),
+        }
+    }
+}
+
+impl From<ManifestError> for Failure {
+    fn from(error: ManifestError) -> Self {
+        PublishError::from(error).into()
     }
 }
 
 impl From<InputError> for Failure {
     fn from(error: InputError) -> Self {
+        // What the store says helps more than which table it was said of.
+        if let InputError::Source {
+            table,
+            source: SourceError::Storage(error) | SourceError::Find(FindError::Storage(error)),
+        } = error
+        {
+            let mut failure = Self::from(error);
+            failure.causes.insert(0, failure.message);
+            failure.message = format!("source {table}");
+            return failure;
+        }
         match &error {
-            InputError::Source { source: SourceError::NoFile { .. }, .. } => Self::of(Kind::NotReady, &error)
+            InputError::Source { source: SourceError::Find(FindError::NoFile { .. }), .. } => Self::of(Kind::NotReady, &error)
                 .hint("paths are relative to the folder that cskpi is run in; if the export is late, run again when it is there"),
             InputError::Source { source: SourceError::WrongEncoding { .. }, .. } => {
                 Self::of(Kind::Run, &error).hint("say how the file is encoded: `csv: {encoding: shift_jis}`")
+            }
+            InputError::Moved { .. } => Self::of(Kind::NotReady, &error).hint("nothing was published; run again when the export is done"),
+            InputError::Source { source: SourceError::Undated { .. }, .. } => {
+                Self::of(Kind::Usage, &error).hint("correct the source's file_dates, or its path so that only such files match")
             }
             InputError::Staging(staging) => {
                 let failure = Self::of(Kind::Usage, &error);
@@ -208,9 +298,10 @@ impl From<RunError> for Failure {
             RunError::Input(error) => error.into(),
             RunError::Names { .. } => Self::of(Kind::Usage, &error),
             RunError::MissingRates { .. } => Self::of(Kind::Run, &error)
-                .hint("add the rates to fx_rates: the latest row dated before a period's end counts; nothing was published"),
-            RunError::Publish(crate::publish::PublishError::Storage(error)) => error.into(),
-            RunError::Publish(_) => Self::of(Kind::Run, &error).hint("nothing of a table that fails its audit is published"),
+                .hint("add the rates to fx_rates: the latest row dated before a period's end counts; these periods and later ones were not published"),
+            RunError::Publish(error) => error.into(),
+            RunError::UnknownRun { .. } => Self::of(Kind::Usage, &error).hint("the table `runs` and the folder named above list them"),
+            RunError::DamagedResults { .. } => Self::of(Kind::Run, &error),
             RunError::Compute { .. } => {
                 Self::of(Kind::Run, &error).hint("this is a mistake in cskpi or in an expression of the pipeline; nothing was published")
             }

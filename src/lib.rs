@@ -8,6 +8,7 @@
 //! | calendar | [`period`] | dates → periods, half-open, by index |
 //! | config | [`config`], [`sql`] | YAML text → [`config::Pipeline`], or every problem with its line |
 //! | contracts | [`contract`] | schemas/*.yaml → what a table promises; a frame → its offending rows |
+//! | storage | [`storage`] | a path or URL → files listed, read, and written under a condition |
 //! | sources | [`sources`] | files → frames as they lie there, with file and row |
 //! | staging | [`staging`] | a scanned frame → the canonical columns of one table |
 //! | facts | [`facts`] | checked tables → columns at account × period |
@@ -15,11 +16,12 @@
 //! | metrics | [`metrics`] | model + catalogue → KPIs by dimension, cohorts, lifetime |
 //! | segments | [`segments`] | model + rules → dimensions, RFM, touch model |
 //! | marts | [`marts`] | all of these → the published tables, in their contracts' shape |
-//! | publish | [`storage`], [`publish`] | tables → staged, audited, committed files |
+//! | publish | [`publish`] | tables → staged, audited, committed files; lock, journal, manifests |
+//! | plan | [`plan`] | manifests and listings → what is missing or stale, and why |
 //! | run | [`run`] | a request → an outcome: the only place that collects frames |
 //! | command line | [`failure`], [`cli`] | words → a request; an outcome → text and exit code |
 //!
-//! [`generate`] stands beside: sample data of any size.
+//! [`generate`] stands beside: sample data of any size. So does [`fault`]: steps at which a test may stop the program.
 
 pub mod account_period;
 pub mod cli;
@@ -28,10 +30,12 @@ pub mod config;
 pub mod contract;
 pub mod facts;
 pub mod failure;
+pub mod fault;
 pub mod generate;
 pub mod marts;
 pub mod metrics;
 pub mod period;
+pub mod plan;
 pub mod publish;
 pub mod run;
 pub mod segments;

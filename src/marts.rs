@@ -103,6 +103,8 @@ pub fn kpi_values(evaluated: LazyFrame, catalogue: &Catalogue) -> PolarsResult<L
             col(part(id, "numerator")).alias("numerator"),
             denominator.alias("denominator"),
             lit(unit).alias("unit"),
+            // Publishing knows what was reported before.
+            lit(false).alias("is_restated"),
         ])
     };
     let all = catalogue.published().map(|metric| {

@@ -3,7 +3,7 @@
 //! A period is half-open, `[start, end)`. It is known by its *index*, a number that grows by one from period to period
 //! (docs/definitions.md § 1), so that "the period before" is a subtraction and never a join.
 
-use crate::config::{Calendar, Grain, Weekday};
+use crate::config::{Calendar, Close, Grain, Weekday};
 use chrono::{
     DateTime, Datelike, Days, Duration, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc,
 };
@@ -112,6 +112,12 @@ fn month_start(months: i32) -> NaiveDate {
     first.unwrap_or(NaiveDate::MAX)
 }
 
+/// The instant at which a day begins in a zone.
+pub fn first_instant(date: NaiveDate, zone: chrono_tz::Tz) -> DateTime<Utc> {
+    let micros = utc_of_local(zone, date.and_time(NaiveTime::MIN));
+    DateTime::from_timestamp_micros(micros).unwrap_or_default()
+}
+
 impl Calendar {
     /// Index of the period that holds a local date.
     pub fn index_of(&self, date: NaiveDate) -> i32 {
@@ -146,8 +152,7 @@ impl Calendar {
 
     /// The instant at which a local day begins.
     pub fn midnight(&self, date: NaiveDate) -> DateTime<Utc> {
-        let micros = utc_of_local(self.time_zone, date.and_time(NaiveTime::MIN));
-        DateTime::from_timestamp_micros(micros).unwrap_or_default()
+        first_instant(date, self.time_zone)
     }
 
     /// Whether results for the period can be taken as final.
@@ -164,6 +169,31 @@ impl Calendar {
         (first..=self.index_of(today).min(last))
             .rev()
             .find(is_complete)
+    }
+
+    /// What a nightly run looks at: the last complete period and `lookback` before it.
+    pub fn nightly(&self, last: i32) -> PeriodRange {
+        let lookback = i32::try_from(self.lookback).unwrap_or(i32::MAX);
+        let begin = self.index_of(self.begin);
+        PeriodRange {
+            first: last.saturating_sub(lookback).max(begin),
+            last,
+        }
+    }
+
+    /// The local day at whose start a period is closed: `business_days` have passed since its end.
+    pub fn closes_on(&self, period: &Period, close: &Close) -> NaiveDate {
+        let is_business_day = |day: &NaiveDate| {
+            let is_weekend = matches!(day.weekday(), chrono::Weekday::Sat | chrono::Weekday::Sun);
+            !is_weekend && !close.holidays.contains(day)
+        };
+        let Some(days_before_last) = close.business_days.checked_sub(1) else {
+            return period.end;
+        };
+        let mut business_days = period.end.iter_days().filter(is_business_day);
+        let last = business_days.nth(days_before_last as usize);
+        last.and_then(|day| day.succ_opt())
+            .unwrap_or(NaiveDate::MAX)
     }
 
     /// Mean number of months in a period: 1 for months, 3 for quarters, 12/52 for weeks.
@@ -344,4 +374,66 @@ pub fn utc_micros() -> DataType {
 /// A chrono zone as polars names it.
 pub fn polars_zone(zone: chrono_tz::Tz) -> TimeZone_ {
     TimeZone_::from_chrono(&zone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(text: &str) -> NaiveDate {
+        text.parse().unwrap()
+    }
+
+    /// When the month before `end` is closed.
+    fn closes_on(end: &str, business_days: u32, holidays: &[&str]) -> String {
+        let calendar = Calendar {
+            grain: Grain::Month,
+            time_zone: chrono_tz::Asia::Tokyo,
+            week_start: Weekday::Monday,
+            fiscal_year_start: 1,
+            begin: day("2024-04-01"),
+            end: None,
+            ready_after: Duration::zero(),
+            lookback: 1,
+        };
+        let period = calendar.period(calendar.index_of(day(end)) - 1);
+        assert_eq!(period.end, day(end));
+        let close = Close {
+            business_days,
+            holidays: holidays.iter().map(|text| day(text)).collect(),
+        };
+        calendar.closes_on(&period, &close).to_string()
+    }
+
+    #[test]
+    fn a_period_closes_after_its_business_days() {
+        // 2026-05-01 is a Friday.
+        assert_eq!(closes_on("2026-05-01", 0, &[]), "2026-05-01");
+        assert_eq!(closes_on("2026-05-01", 1, &[]), "2026-05-02");
+        assert_eq!(closes_on("2026-05-01", 2, &[]), "2026-05-05");
+        assert_eq!(closes_on("2026-05-01", 5, &[]), "2026-05-08");
+        // 2026-08-01 is a Saturday.
+        assert_eq!(closes_on("2026-08-01", 0, &[]), "2026-08-01");
+        assert_eq!(closes_on("2026-08-01", 1, &[]), "2026-08-04");
+    }
+
+    #[test]
+    fn holidays_are_no_business_days() {
+        // Of these the 2nd and 3rd of May are on a weekend.
+        let golden_week = [
+            "2026-04-29",
+            "2026-05-02",
+            "2026-05-03",
+            "2026-05-04",
+            "2026-05-05",
+            "2026-05-06",
+        ];
+        assert_eq!(closes_on("2026-05-01", 0, &golden_week), "2026-05-01");
+        assert_eq!(closes_on("2026-05-01", 1, &golden_week), "2026-05-02");
+        assert_eq!(closes_on("2026-05-01", 2, &golden_week), "2026-05-08");
+        assert_eq!(closes_on("2026-05-01", 5, &golden_week), "2026-05-13");
+        // The first business days of the year.
+        let new_year = ["2026-01-01", "2026-01-02"];
+        assert_eq!(closes_on("2026-01-01", 1, &new_year), "2026-01-06");
+    }
 }

@@ -6,6 +6,9 @@ pub mod results;
 mod scores;
 mod tables;
 
+mod execute;
+pub mod live;
+
 use crate::account_period::{AccountPeriods, account_periods};
 use crate::columns::{CURRENCY, PERIOD};
 use crate::config::Pipeline;
@@ -14,26 +17,45 @@ use crate::contract::OUTPUT_TABLES;
 use crate::facts::{Context, Inputs};
 use crate::marts::Shape;
 use crate::metrics::catalogue::Catalogue;
-use crate::period::PeriodRange;
-use crate::publish::{self, PublishError, PublishedUnit};
+use crate::period::{Period, PeriodRange};
+use crate::plan::Reprocess;
+use crate::publish::manifest::Basis;
+use crate::publish::{Closing, PublishError, Table};
 use crate::segments::dimension;
-use crate::storage::Store;
+use crate::storage::Storage;
 use chrono::{DateTime, Utc};
-use inputs::{InputError, InputSummary};
+use inputs::{InputError, InputSummary, Listing};
 use polars::prelude::*;
 use tables::Ingredients;
+
+pub use execute::{Outcome, execute, planned};
 
 /// What a run is asked for.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub run_id: String,
-    /// Periods to publish.
-    pub periods: PeriodRange,
+    /// The run whose failed units are taken up.
+    pub retry_of: Option<String>,
+    /// First days of the periods to look at, by index.
+    pub periods: Vec<i32>,
     /// The instant that decides what is complete; pinned once.
     pub as_of: DateTime<Utc>,
     /// Tables to publish, of those that the pipeline publishes; all when empty.
     pub select: Vec<String>,
     pub exclude: Vec<String>,
+    /// Which of the periods to compute.
+    pub reprocess: Reprocess,
+    /// Periods computed in one pass; all when `None`.
+    pub batch_size: Option<usize>,
+    pub started_at: DateTime<Utc>,
+    pub clock: fn() -> DateTime<Utc>,
+}
+
+/// What a run works with.
+pub struct Project<'a> {
+    pub pipeline: &'a Pipeline,
+    pub catalogue: &'a Catalogue,
+    pub storage: &'a Storage,
 }
 
 /// Told what the run is doing.
@@ -54,94 +76,138 @@ pub enum RunError {
         stage: &'static str,
         source: PolarsError,
     },
+    #[error("there is no run `{run_id}` in {place}")]
+    UnknownRun { run_id: String, place: String },
+    #[error("the results {path} cannot be understood")]
+    DamagedResults {
+        path: String,
+        source: serde_json::Error,
+    },
     #[error(transparent)]
     Publish(#[from] PublishError),
 }
 
-/// What a run did.
-#[derive(Debug, Clone)]
-pub struct Outcome {
-    pub units: Vec<PublishedUnit>,
-    pub inputs: Vec<InputSummary>,
-    /// Things worth knowing that are no errors: inputs that are not mapped, columns without history.
-    pub notices: Vec<String>,
+/// What a batch of periods comes to.
+struct Computed {
+    tables: Vec<Table>,
+    inputs: Vec<InputSummary>,
+    notices: Vec<String>,
+    /// Periods that lack exchange rates, or come after one that does.
+    unrated: Option<(i32, RunError)>,
 }
 
-/// Computes and publishes.
-pub fn run(
-    pipeline: &Pipeline,
-    catalogue: &Catalogue,
-    request: &Request,
-    progress: &dyn Progress,
-) -> Result<Outcome, RunError> {
-    let loaded = inputs::loaded(pipeline, progress)?;
-    let problems = names::unknown_names(pipeline, &loaded.account_columns);
-    if problems.has_errors() {
-        return Err(RunError::Names {
-            problems: Box::new(problems),
-        });
+impl Project<'_> {
+    /// All tables for all periods of a range, in one pass over the inputs.
+    fn computed(
+        &self,
+        range: PeriodRange,
+        request: &Request,
+        listing: &Listing,
+        progress: &dyn Progress,
+    ) -> Result<Computed, RunError> {
+        let pipeline = self.pipeline;
+        let loaded = inputs::loaded(pipeline, listing, self.storage, progress)?;
+        let problems = names::unknown_names(pipeline, &loaded.account_columns);
+        if problems.has_errors() {
+            return Err(RunError::Names {
+                problems: Box::new(problems),
+            });
+        }
+        let context = context(pipeline, range);
+        let compute = |stage| move |source| RunError::Compute { stage, source };
+
+        progress.stage("computing the account × period model");
+        let window_days = pipeline
+            .rfm
+            .as_ref()
+            .map_or(1, |rfm| rfm.window_days as i32);
+        let model = account_periods(&loaded.inputs, context, request.as_of, window_days)
+            .and_then(|model| materialised(&model))
+            .map_err(compute("the account × period model"))?;
+        let unrated = missing_rates(&model, context)?;
+
+        progress.stage("scoring accounts");
+        let scored = scores::scored(pipeline, &model, context).map_err(compute("scoring"))?;
+
+        progress.stage("building tables");
+        let dimensions = self.dimensions();
+        let ingredients = Ingredients {
+            pipeline,
+            catalogue: self.catalogue,
+            inputs: &loaded.inputs,
+            products: &model.products,
+            scored: &scored,
+            shape: self.shape(&dimensions, range),
+            context,
+            as_of: request.as_of,
+        };
+        let tables = tables::tables(&ingredients, &wanted_tables(pipeline, request))
+            .map_err(compute("building the tables"))?;
+        Ok(Computed {
+            tables,
+            notices: notices(pipeline, self.catalogue, &loaded.inputs),
+            inputs: loaded.summaries,
+            unrated,
+        })
     }
-    let context = context(pipeline, request.periods);
-    let compute = |stage| move |source| RunError::Compute { stage, source };
 
-    progress.stage("computing the account × period model");
-    let window_days = pipeline
-        .rfm
-        .as_ref()
-        .map_or(1, |rfm| rfm.window_days as i32);
-    let model = account_periods(&loaded.inputs, context, request.as_of, window_days)
-        .and_then(|model| materialised(&model))
-        .map_err(compute("the account × period model"))?;
-    no_missing_rates(&model, context)?;
+    fn dimensions(&self) -> Vec<String> {
+        self.pipeline
+            .dimensions
+            .iter()
+            .map(|dimension| dimension.name.clone())
+            .collect()
+    }
 
-    progress.stage("scoring accounts");
-    let scored = scores::scored(pipeline, &model, context).map_err(compute("scoring"))?;
+    fn shape<'a>(&'a self, dimensions: &'a [String], published: PeriodRange) -> Shape<'a> {
+        Shape {
+            currency: &self.pipeline.currency,
+            dimensions,
+            metrics: self.catalogue.published_ids(),
+            published,
+        }
+    }
 
-    progress.stage("building tables");
-    let wanted = wanted_tables(pipeline, request);
-    let shape_names: Vec<String> = pipeline
-        .dimensions
-        .iter()
-        .map(|dimension| dimension.name.clone())
-        .collect();
-    let shape = Shape {
-        currency: &pipeline.currency,
-        dimensions: &shape_names,
-        metrics: catalogue.published_ids(),
-        published: request.periods,
-    };
-    let ingredients = Ingredients {
-        pipeline,
-        catalogue,
-        inputs: &loaded.inputs,
-        products: &model.products,
-        scored: &scored,
-        shape,
-        context,
-        as_of: request.as_of,
-    };
-    let tables = tables::tables(&ingredients, &wanted).map_err(compute("building the tables"))?;
+    /// All that decides what a table of a period holds.
+    pub fn basis(
+        &self,
+        listing: &Listing,
+        period: &Period,
+        table: &str,
+        as_of: DateTime<Utc>,
+    ) -> Basis {
+        let needed = inputs::needed(listing, period);
+        // The dictionary says what is defined; no input changes that.
+        let reads_inputs = table != "metric_dictionary";
+        let files = needed.iter().filter(|_| reads_inputs);
+        Basis {
+            inputs: files
+                .map(|(table, files)| ((*table).to_owned(), crate::plan::input_files(files.iter())))
+                .collect(),
+            settings: self.pipeline.settings.clone(),
+            program: program(),
+            is_complete: self.pipeline.calendar.is_complete(period, as_of),
+        }
+    }
 
-    progress.stage("publishing");
-    let store = Store::new(&pipeline.outputs.root);
-    let periods: Vec<_> = request
-        .periods
-        .indices()
-        .map(|index| pipeline.calendar.period(index))
-        .collect();
-    let units = publish::published(
-        &store,
-        &request.run_id,
-        &tables,
-        &periods,
-        shape,
-        pipeline.outputs.compression,
-    )?;
-    Ok(Outcome {
-        units,
-        inputs: loaded.summaries,
-        notices: notices(pipeline, catalogue, &loaded.inputs),
-    })
+    /// When the values of a period freeze, if the pipeline says so.
+    fn closing(&self, period: &Period, as_of: DateTime<Utc>) -> Option<Closing> {
+        let close = self.pipeline.close.as_ref()?;
+        let closes_on = self.pipeline.calendar.closes_on(period, close);
+        Some(Closing {
+            closes_on,
+            is_closed: self.pipeline.calendar.midnight(closes_on) <= as_of,
+        })
+    }
+}
+
+/// Version of the program and of the definitions that it ships: either may change a number.
+pub fn program() -> String {
+    format!(
+        "{} ({})",
+        env!("CARGO_PKG_VERSION"),
+        crate::metrics::catalogue::shipped_hash()
+    )
 }
 
 /// The periods that the model is computed for: from the first period's trailing windows to the last one published.
@@ -233,7 +299,11 @@ fn materialised(model: &AccountPeriods) -> PolarsResult<AccountPeriods> {
     })
 }
 
-fn no_missing_rates(model: &AccountPeriods, context: Context) -> Result<(), RunError> {
+/// The first period that lacks a rate, and all that are missing. What comes after it counts amounts that nobody can convert.
+fn missing_rates(
+    model: &AccountPeriods,
+    context: Context,
+) -> Result<Option<(i32, RunError)>, RunError> {
     let failed = |source| RunError::Compute {
         stage: "looking for missing rates",
         source,
@@ -261,11 +331,11 @@ fn no_missing_rates(model: &AccountPeriods, context: Context) -> Result<(), RunE
             )
         })
         .collect();
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(RunError::MissingRates { missing })
-    }
+    let first = periods
+        .iter()
+        .map(|period| period.unwrap_or(i32::MIN))
+        .next();
+    Ok(first.map(|first| (first, RunError::MissingRates { missing })))
 }
 
 fn notices(pipeline: &Pipeline, catalogue: &Catalogue, inputs: &Inputs) -> Vec<String> {

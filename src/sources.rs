@@ -1,10 +1,13 @@
-//! Opens input tables: the only place that scans. Every frame carries the file and the row that each value came from.
+//! Finds and opens input tables: the only place that scans. Every frame carries the file and the row that each value came from.
 
-use crate::config::{CsvDialect, Format, Input, Source};
-use crate::contract::{FILE, ROW};
+use crate::config::{CsvDialect, FileDates, Format, Input, Source};
+use crate::contract::{Contract, FILE, FILE_FROM, FILE_TO, Kind, ROW};
+use crate::period::{Period, first_instant, utc_micros};
+use crate::storage::{FindError, Found, Place, Storage, StorageError, Version};
+use chrono::{DateTime, Utc};
 use polars::io::HiveOptions;
+use polars::prelude::cloud::CloudOptions;
 use polars::prelude::*;
-use std::path::{Path, PathBuf};
 
 /// A source as it lies there: its own columns, plus [`FILE`] and [`ROW`].
 pub struct Scan {
@@ -12,21 +15,31 @@ pub struct Scan {
     /// The source's own columns and their types (text for CSV and inline rows).
     pub schema: Schema,
     /// The files behind it, in order; empty for inline rows.
-    pub files: Vec<PathBuf>,
+    pub files: Vec<SourceFile>,
+}
+
+/// A file of a source, as a listing tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Path or URL.
+    pub path: String,
+    /// The part of the path that the source's pattern does not name outright.
+    pub below: String,
+    pub size: u64,
+    pub etag: Version,
+    /// With `file_dates`: the instants between which its rows lie, the end excluded.
+    pub between: Option<(DateTime<Utc>, DateTime<Utc>)>,
 }
 
 /// Why a source cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    #[error("no file matches `{pattern}`")]
-    NoFile { pattern: String },
-    #[error("`{pattern}` is not a path or glob: {reason}")]
-    BadPattern { pattern: String, reason: String },
-    #[error("{path} cannot be read")]
-    Unreadable {
-        path: String,
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Find(#[from] FindError),
+    #[error("{path} names no days, as file_dates `{pattern}` says it does")]
+    Undated { path: String, pattern: String },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     #[error("{path} is empty: it has no header line")]
     Empty { path: String },
     #[error("{path} is not {encoding} text")]
@@ -42,61 +55,110 @@ pub enum SourceError {
     },
 }
 
-/// Opens one source. Nothing but headers and metadata is read yet (CSV in another encoding than UTF-8 is read whole).
-pub fn scan(source: &Source) -> Result<Scan, SourceError> {
-    let (pattern, format) = match &source.input {
-        Input::Rows { columns, rows } => return Ok(inline_rows(columns, rows)),
-        Input::Files { pattern, format } => (pattern, *format),
-    };
-    let files = matching_files(pattern)?;
-    let fixed = fixed_folders(pattern);
-    match format {
-        Format::Csv => scan_csv(files, fixed, &source.csv),
-        Format::Parquet => scan_parquet(files, fixed),
+impl SourceFile {
+    /// Whether a row of the file can make a difference to the period: not if all of them come after its end.
+    pub fn is_needed_for(&self, period: &Period, contract: &Contract) -> bool {
+        let end = if is_dated_by_day(contract) {
+            first_instant(period.end, chrono_tz::UTC)
+        } else {
+            period.end_at
+        };
+        self.between.is_none_or(|(from, _)| from < end)
+    }
+
+    fn new(
+        found: Found,
+        dates: Option<&FileDates>,
+        zone: chrono_tz::Tz,
+    ) -> Result<Self, SourceError> {
+        let between = match dates {
+            None => None,
+            Some(dates) => {
+                let (from, to) = dates
+                    .days(&found.path)
+                    .ok_or_else(|| SourceError::Undated {
+                        path: found.path.clone(),
+                        pattern: dates.to_string(),
+                    })?;
+                Some((first_instant(from, zone), first_instant(to, zone)))
+            }
+        };
+        Ok(Self {
+            path: found.path,
+            below: found.below,
+            size: found.entry.size,
+            etag: found.entry.version,
+            between,
+        })
     }
 }
 
-/// Files that a path or glob names, sorted. Hidden files and those that start with `_` (`_SUCCESS`) are no data.
-fn matching_files(pattern: &str) -> Result<Vec<PathBuf>, SourceError> {
-    let no_file = || SourceError::NoFile {
-        pattern: pattern.to_owned(),
+/// Days, unlike instants, are the same everywhere.
+fn is_dated_by_day(contract: &Contract) -> bool {
+    let column = contract
+        .dated_by
+        .as_ref()
+        .and_then(|name| contract.column(name));
+    column.is_some_and(|column| column.kind == Kind::Date)
+}
+
+/// The files of a source: a listing, nothing is opened.
+pub fn listed(
+    contract: &Contract,
+    source: &Source,
+    storage: &Storage,
+) -> Result<Vec<SourceFile>, SourceError> {
+    let Input::Files { pattern, .. } = &source.input else {
+        return Ok(Vec::new());
     };
-    let path = Path::new(pattern);
-    if path.is_file() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let glob_pattern = if path.is_dir() {
-        format!("{}/**/*", pattern.trim_end_matches('/'))
+    let zone = if is_dated_by_day(contract) {
+        chrono_tz::UTC
     } else {
-        pattern.to_owned()
+        source.time_zone
     };
-    let matches = glob::glob(&glob_pattern).map_err(|error| SourceError::BadPattern {
-        pattern: pattern.to_owned(),
-        reason: error.to_string(),
-    })?;
-    let is_data = |path: &PathBuf| {
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or(".");
-        path.is_file() && !name.starts_with(['.', '_'])
-    };
-    let mut files = Vec::new();
-    for found in matches {
-        let found = found.map_err(|error| SourceError::Unreadable {
-            path: error.path().display().to_string(),
-            source: error.into(),
-        })?;
-        if is_data(&found) {
-            files.push(found);
+    let found = storage.find(pattern)?.into_iter();
+    found
+        .map(|found| SourceFile::new(found, source.file_dates.as_ref(), zone))
+        .collect()
+}
+
+/// Opens files of a source. Nothing but headers and metadata is read yet (CSV in another encoding than UTF-8 is read whole).
+pub fn scan(
+    source: &Source,
+    files: Vec<SourceFile>,
+    storage: &Storage,
+) -> Result<Scan, SourceError> {
+    match &source.input {
+        Input::Rows { columns, rows } => Ok(inline_rows(columns, rows)),
+        Input::Files { format, .. } => match format {
+            Format::Csv => scan_csv(files, &source.csv, storage),
+            Format::Parquet => scan_parquet(files, storage),
+        },
+    }
+}
+
+/// How polars reaches a file; `None` on the local disk.
+fn cloud_options(path: &str, storage: &Storage) -> Result<Option<CloudOptions>, SourceError> {
+    match Place::parse(path) {
+        Place::Local(_) => Ok(None),
+        Place::S3 { bucket, .. } => Ok(Some(storage.cloud_options(&bucket)?)),
+    }
+}
+
+/// Adds the file's path, and the days that its name gives.
+fn with_provenance(frame: LazyFrame, file: &SourceFile) -> LazyFrame {
+    let frame = frame.with_column(lit(file.path.as_str()).alias(FILE));
+    match file.between {
+        None => frame,
+        Some((from, to)) => {
+            let at = |instant: DateTime<Utc>| lit(instant.timestamp_micros()).cast(utc_micros());
+            frame.with_columns([at(from).alias(FILE_FROM), at(to).alias(FILE_TO)])
         }
     }
-    files.sort();
-    if files.is_empty() {
-        Err(no_file())
-    } else {
-        Ok(files)
-    }
+}
+
+fn is_own(name: &str) -> bool {
+    ![FILE, ROW, FILE_FROM, FILE_TO].contains(&name)
 }
 
 fn inline_rows(columns: &[String], rows: &[Vec<Option<String>>]) -> Scan {
@@ -134,30 +196,29 @@ fn inline_rows(columns: &[String], rows: &[Vec<Option<String>>]) -> Scan {
 }
 
 /// CSV is read as text, file by file: columns may stand in another order in each.
-fn scan_csv(files: Vec<PathBuf>, fixed: usize, dialect: &CsvDialect) -> Result<Scan, SourceError> {
+fn scan_csv(
+    files: Vec<SourceFile>,
+    dialect: &CsvDialect,
+    storage: &Storage,
+) -> Result<Scan, SourceError> {
     let mut frames = Vec::with_capacity(files.len());
     let mut schema = Schema::default();
-    for path in &files {
-        let name = path.display().to_string();
+    for file in &files {
+        let name = file.path.clone();
         let malformed = |source| SourceError::Malformed {
             path: name.clone(),
             format: "CSV",
             source,
         };
-        let size = std::fs::metadata(path)
-            .map_err(|source| SourceError::Unreadable {
-                path: name.clone(),
-                source,
-            })?
-            .len();
-        if size == 0 {
+        if file.size == 0 {
             return Err(SourceError::Empty { path: name });
         }
         let reader = if dialect.encoding == encoding_rs::UTF_8 {
             LazyCsvReader::new(PlRefPath::new(name.as_str()))
+                .with_cloud_options(cloud_options(&name, storage)?)
         } else {
             LazyCsvReader::new_with_sources(ScanSources::Buffers(
-                [decoded(path, dialect)?.into()].into(),
+                [decoded(&name, dialect, storage)?.into()].into(),
             ))
         };
         let null_words = dialect
@@ -180,21 +241,16 @@ fn scan_csv(files: Vec<PathBuf>, fixed: usize, dialect: &CsvDialect) -> Result<S
             .map_err(malformed)?;
         // A spreadsheet counts the header as row 1.
         let first_row = if dialect.has_header { 2i64 } else { 1i64 };
-        let mut frame = frame.with_columns([
-            (col(ROW).cast(DataType::Int64) + lit(first_row)).alias(ROW),
-            lit(name.as_str()).alias(FILE),
-        ]);
+        let frame = frame.with_column((col(ROW).cast(DataType::Int64) + lit(first_row)).alias(ROW));
+        let mut frame = with_provenance(frame, file);
         let own = frame.collect_schema().map_err(malformed)?;
-        for (key, value) in hive_values(path, fixed) {
+        for (key, value) in hive_values(&file.below) {
             if !own.contains(&key) {
                 frame = frame.with_column(lit(value).alias(key));
             }
         }
         let columns = frame.collect_schema().map_err(malformed)?;
-        for (column, _) in columns
-            .iter()
-            .filter(|(column, _)| *column != FILE && *column != ROW)
-        {
+        for (column, _) in columns.iter().filter(|(column, _)| is_own(column)) {
             schema.with_column(column.clone(), DataType::String);
         }
         frames.push(frame);
@@ -216,10 +272,10 @@ fn scan_csv(files: Vec<PathBuf>, fixed: usize, dialect: &CsvDialect) -> Result<S
 }
 
 /// Parquet is opened file by file as well: later files may have more columns, or wider types.
-fn scan_parquet(files: Vec<PathBuf>, fixed: usize) -> Result<Scan, SourceError> {
+fn scan_parquet(files: Vec<SourceFile>, storage: &Storage) -> Result<Scan, SourceError> {
     let mut frames = Vec::with_capacity(files.len());
-    for path in &files {
-        let name = path.display().to_string();
+    for file in &files {
+        let name = file.path.clone();
         let malformed = |source| SourceError::Malformed {
             path: name.clone(),
             format: "Parquet",
@@ -232,16 +288,14 @@ fn scan_parquet(files: Vec<PathBuf>, fixed: usize) -> Result<Scan, SourceError> 
                 offset: 1,
             }),
             hive_options: HiveOptions::new_disabled(),
+            cloud_options: cloud_options(&name, storage)?,
             ..ScanArgsParquet::default()
         };
-        let mut frame = LazyFrame::scan_parquet(PlRefPath::new(name.as_str()), options)
-            .map_err(malformed)?
-            .with_columns([
-                col(ROW).cast(DataType::Int64),
-                lit(name.as_str()).alias(FILE),
-            ]);
+        let frame =
+            LazyFrame::scan_parquet(PlRefPath::new(name.as_str()), options).map_err(malformed)?;
+        let mut frame = with_provenance(frame.with_column(col(ROW).cast(DataType::Int64)), file);
         let own = frame.collect_schema().map_err(malformed)?;
-        for (key, value) in hive_values(path, fixed) {
+        for (key, value) in hive_values(&file.below) {
             if !own.contains(&key) {
                 frame = frame.with_column(lit(value).alias(key));
             }
@@ -260,9 +314,7 @@ fn scan_parquet(files: Vec<PathBuf>, fixed: usize) -> Result<Scan, SourceError> 
     };
     let mut frame = concat(frames, options).map_err(malformed)?;
     let columns = frame.collect_schema().map_err(malformed)?;
-    let own = columns
-        .iter()
-        .filter(|(name, _)| *name != FILE && *name != ROW);
+    let own = columns.iter().filter(|(name, _)| is_own(name));
     let schema = own
         .map(|(name, dtype)| Field::new(name.clone(), dtype.clone()))
         .collect();
@@ -273,48 +325,33 @@ fn scan_parquet(files: Vec<PathBuf>, fixed: usize) -> Result<Scan, SourceError> 
     })
 }
 
-/// Number of leading folders that a path or glob names outright. What they are called tells nothing about the rows.
-fn fixed_folders(pattern: &str) -> usize {
-    let path = Path::new(pattern);
-    if path.is_file() {
-        return path.components().count();
-    }
-    let is_fixed =
-        |part: &std::path::Component| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
-    path.components().take_while(is_fixed).count()
-}
-
 /// `key=value` folders between the fixed part of a path and the file, outermost first.
-fn hive_values(path: &Path, fixed: usize) -> Vec<(String, String)> {
-    let folders = path.parent().into_iter().flat_map(Path::components);
+fn hive_values(below: &str) -> Vec<(String, String)> {
+    let (folders, _) = below.rsplit_once('/').unwrap_or(("", below));
     let pairs = folders
-        .skip(fixed)
-        .filter_map(|folder| folder.as_os_str().to_str()?.split_once('='));
+        .split('/')
+        .filter_map(|folder| folder.split_once('='));
     pairs
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect()
 }
 
-fn decoded(path: &Path, dialect: &CsvDialect) -> Result<Vec<u8>, SourceError> {
-    let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|source| SourceError::Unreadable {
-        path: name.clone(),
-        source,
-    })?;
+fn decoded(path: &str, dialect: &CsvDialect, storage: &Storage) -> Result<Vec<u8>, SourceError> {
+    let bytes = storage.read_file(path)?;
     let (text, _, had_errors) = dialect.encoding.decode(&bytes);
     if had_errors {
         return Err(SourceError::WrongEncoding {
-            path: name,
+            path: path.to_owned(),
             encoding: dialect.encoding.name(),
         });
     }
     Ok(text.into_owned().into_bytes())
 }
 
-fn display_all(files: &[PathBuf]) -> String {
+fn display_all(files: &[SourceFile]) -> String {
     match files {
         [] => String::new(),
-        [one] => one.display().to_string(),
-        [first, rest @ ..] => format!("{} and {} more", first.display(), rest.len()),
+        [one] => one.path.clone(),
+        [first, rest @ ..] => format!("{} and {} more", first.path, rest.len()),
     }
 }

@@ -8,7 +8,7 @@ mod instant;
 mod parse;
 
 use crate::config::{Calendar, Input, Source};
-use crate::contract::{self, Contract, FILE, Kind, ROW, raw_column};
+use crate::contract::{self, Contract, FILE, FILE_FROM, FILE_TO, Kind, ROW, raw_column};
 use crate::sources::Scan;
 use crate::sql;
 use polars::prelude::*;
@@ -164,12 +164,15 @@ pub fn staged(
         });
     }
 
-    let provenance = [col(FILE), col(ROW)];
+    let mut provenance = vec![col(FILE), col(ROW)];
+    if source.file_dates.is_some() {
+        provenance.extend([col(FILE_FROM), col(FILE_TO)]);
+    }
     let selected: Vec<Expr> = typed
         .iter()
         .map(|(name, value, _)| value.clone().alias(name))
         .collect();
-    let mut frame = frame.select([selected, provenance.to_vec()].concat());
+    let mut frame = frame.select([selected, provenance].concat());
     let types = frame.collect_schema().map_err(plan)?;
     let raw = mapped.iter().map(|name| col(name).alias(raw_column(name)));
     let parser = parse::Parser {

@@ -2,7 +2,9 @@
 
 use super::terminal;
 use crate::config::schema::json_schema_text;
-use crate::contract::{self, Contract, INPUT_TABLES, OUTPUT_TABLES};
+use crate::contract::{
+    self, Contract, INPUT_TABLES, LEDGER_TABLES, OUTPUT_TABLES, PUBLISHED_BESIDE,
+};
 use crate::failure::Failure;
 
 #[derive(Debug, clap::Args)]
@@ -16,16 +18,19 @@ pub fn schema(args: &Args) -> Result<(), Failure> {
         terminal::out(&json_schema_text());
         return Ok(());
     };
-    let mut known = INPUT_TABLES.iter().chain(&OUTPUT_TABLES);
-    if !known.clone().any(|name| name == table) {
-        let nearest = crate::sql::nearest::nearest(table, known.by_ref().copied(), 1);
+    let known = [
+        &INPUT_TABLES[..],
+        &OUTPUT_TABLES,
+        &PUBLISHED_BESIDE,
+        &LEDGER_TABLES,
+    ]
+    .concat();
+    if !known.iter().any(|name| name == table) {
+        let nearest = crate::sql::nearest::nearest(table, known.iter().copied(), 1);
         let failure = Failure::usage(format!("there is no table `{table}`"));
         return Err(match nearest.first() {
             Some(near) => failure.hint(format!("did you mean `{near}`?")),
-            None => failure.hint(format!(
-                "tables: {}",
-                [&INPUT_TABLES[..], &OUTPUT_TABLES[..]].concat().join(", ")
-            )),
+            None => failure.hint(format!("tables: {}", known.join(", "))),
         });
     }
     terminal::out(&described(contract::of(table)));

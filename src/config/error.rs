@@ -1,16 +1,16 @@
 //! Problems of a pipeline file: collected by YAML path, rendered with file, line and hint.
 
+mod secrets;
+
 use std::fmt;
 
+use self::secrets::{Secrets, without_secrets};
 use super::locate::Locations;
 
 /// Lines of the file are shown up to this many characters.
 const SNIPPET_WIDTH: usize = 100;
 /// Values are shown up to this many characters.
 const VALUE_WIDTH: usize = 60;
-/// Shorter secrets are hidden only where they stand in the file; anywhere else they would garble the text.
-const SHORTEST_SOUGHT_SECRET: usize = 4;
-const HIDDEN: &str = "(hidden)";
 
 /// One step of a [`YamlPath`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,7 +88,7 @@ impl fmt::Display for YamlPath {
     }
 }
 
-fn is_plain_key(key: &str) -> bool {
+pub(super) fn is_plain_key(key: &str) -> bool {
     !key.is_empty()
         && key
             .chars()
@@ -158,19 +158,6 @@ pub struct Problems {
     list: Vec<Problem>,
     silenced: Vec<YamlPath>,
     secrets: Secrets,
-}
-
-/// Values that no message may show, and the places they were put in.
-#[derive(Clone, Default)]
-struct Secrets {
-    values: Vec<(String, String)>,
-    paths: Vec<(YamlPath, String)>,
-}
-
-impl fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secrets({})", self.values.len())
-    }
 }
 
 impl Problems {
@@ -271,10 +258,7 @@ impl Problems {
 
     /// Keeps the value of a secret variable, which stands at `path`, out of every message.
     pub(super) fn hide_secret(&mut self, path: YamlPath, variable: &str, value: &str) {
-        self.secrets.paths.push((path, variable.into()));
-        if value.chars().count() >= SHORTEST_SOUGHT_SECRET {
-            self.secrets.values.push((value.into(), variable.into()));
-        }
+        self.secrets.add(path, variable, value);
     }
 
     /// Whether there is nothing to report, not even a warning.
@@ -337,7 +321,7 @@ impl Problems {
             writeln!(
                 f,
                 "   | {line:>3} | {}",
-                printable(text.trim_end(), SNIPPET_WIDTH)
+                printable(&without_secrets(text.trim_end()), SNIPPET_WIDTH)
             )?;
         }
         if let Some(hint) = &problem.hint {
@@ -375,55 +359,6 @@ fn counted(count: usize, noun: &str) -> String {
 }
 
 impl std::error::Error for Problems {}
-
-impl Secrets {
-    fn hide(
-        &self,
-        path: &YamlPath,
-        message: String,
-        hint: Option<String>,
-    ) -> (String, Option<String>) {
-        if let Some((_, variable)) = self
-            .paths
-            .iter()
-            .find(|(secret, _)| path.is_at_or_below(secret))
-        {
-            let hint = format!("the value comes from `${{{variable}}}` and is not shown");
-            return (hide_quoted(&message), Some(hint));
-        }
-        (
-            self.replace_in(message),
-            hint.map(|hint| self.replace_in(hint)),
-        )
-    }
-
-    fn replace_in(&self, text: String) -> String {
-        self.values.iter().fold(text, |text, (value, variable)| {
-            // Messages show values through `show`, which may have changed or shortened them.
-            let shown = show(value);
-            let mark = format!("${{{variable}}}");
-            text.replace(value.as_str(), &mark)
-                .replace(shown.trim_end_matches('…'), &mark)
-        })
-    }
-}
-
-/// The text with everything that stands in backquotes replaced.
-fn hide_quoted(text: &str) -> String {
-    let parts: Vec<&str> = text.split('`').collect();
-    let last = parts.len() - 1;
-    let hidden = parts.iter().enumerate().map(|(position, part)| {
-        // An unpaired backquote leaves its rest hidden as well.
-        let is_quoted = position % 2 == 1;
-        if is_quoted { HIDDEN } else { part }
-    });
-    let joined = hidden.collect::<Vec<_>>().join("`");
-    if last % 2 == 1 {
-        format!("{joined}`")
-    } else {
-        joined
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use serde_yaml::Value;
 
 use super::error::{Problems, YamlPath};
 use super::raw::RawPipeline;
-use super::{Pipeline, locate, schema, shape, validate, variables};
+use super::{Pipeline, Settings, locate, schema, shape, validate, variables};
 
 /// What came of a pipeline file.
 ///
@@ -32,16 +32,17 @@ impl Loaded {
 pub fn load(file: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     let mut problems = Problems::new(file);
     let raw = raw_pipeline(text, env, &mut problems);
-    let draft = raw.and_then(|raw| validate::pipeline(raw, file, &mut problems));
+    let draft =
+        raw.and_then(|(raw, settings)| validate::pipeline(raw, settings, file, &mut problems));
     Loaded { draft, problems }
 }
 
-/// The parsed form, with stand-ins where the file is wrong; `None` if it is too broken for that.
+/// The parsed form and its settings, with stand-ins where the file is wrong; `None` if it is too broken for that.
 fn raw_pipeline(
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,
     problems: &mut Problems,
-) -> Option<RawPipeline> {
+) -> Option<(RawPipeline, Settings)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if !locate::read_locations(text, problems) {
         return None;
@@ -57,8 +58,9 @@ fn raw_pipeline(
     }
     let substituted = variables::substitute(&mut value, env, problems);
     shape::check(&mut value, &schema::SCHEMA, &substituted, problems);
+    let settings = Settings::of(&value);
     match serde_yaml::from_value(value) {
-        Ok(raw) => Some(raw),
+        Ok(raw) => Some((raw, settings)),
         Err(error) => {
             // The shape is right by now; should schema and types ever disagree, the user still learns what is wrong.
             if !problems.has_errors() {

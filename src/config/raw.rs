@@ -2,9 +2,13 @@
 //!
 //! `schemas/pipeline.schema.json` is generated from these types, so the doc comments here are what an editor shows.
 
+mod operations;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+
+pub use operations::{Compression, RawClose, RawLineage, RawOutputs, RawS3};
 
 /// A cskpi pipeline: which tables come in, what the numbers mean, where the results go.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -30,6 +34,9 @@ pub struct RawPipeline {
     pub rfm: Option<RawRfm>,
     pub touch_model: Option<RawTouchModel>,
     pub outputs: RawOutputs,
+    pub s3: Option<RawS3>,
+    pub close: Option<RawClose>,
+    pub lineage: Option<RawLineage>,
 }
 
 /// Periods and when they are ready.
@@ -98,8 +105,10 @@ pub struct RawSources {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawSource {
-    /// File or glob, relative to the folder that `cskpi` is run in. `period=…/` style folders become columns.
+    /// File or glob, relative to the folder that `cskpi` is run in, or on S3: `s3://bucket/prefix/*.parquet`. `period=…/` style folders become columns.
     pub path: Option<String>,
+    /// How a file's path names the days that its rows are of: `%Y`, `%m` and `%d` stand for year, month and day, as in `invoices-%Y-%m.csv`. Files that are not needed are not read, and rows outside of their file's days are violations. For `invoice_lines`, `usage_events`, `usage_sessions` and `fx_rates`.
+    pub file_dates: Option<String>,
     /// The table itself, written here row by row, in place of `path`. Every value is text, a number, a boolean or null.
     pub rows: Option<Vec<BTreeMap<String, serde_json::Value>>>,
     /// Taken from the file's ending when not given.
@@ -441,27 +450,6 @@ pub enum TouchModelName {
     Low,
     Tech,
     Community,
-}
-
-/// Where results go.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawOutputs {
-    /// Folder under which every table gets its own.
-    pub root: String,
-    /// Tables to publish (all when not given).
-    pub tables: Option<Vec<String>>,
-    #[serde(default)]
-    pub compression: Compression,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    #[default]
-    Zstd,
-    Snappy,
-    Uncompressed,
 }
 
 fn one() -> u8 {

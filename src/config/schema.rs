@@ -100,7 +100,32 @@ fn refinements() -> Vec<(&'static str, &'static str, Value)> {
             "enum",
             json!(TABLES),
         ),
+        (
+            "/$defs/RawClose/properties/holidays/items",
+            "format",
+            json!("date"),
+        ),
+        (
+            "/$defs/RawLineage/properties/namespace",
+            "minLength",
+            json!(1),
+        ),
     ];
+    for (number, least, most) in [
+        (
+            "/$defs/RawOutputs/properties/lock_expiry_seconds",
+            5,
+            86_400,
+        ),
+        ("/$defs/RawS3/properties/timeout_seconds", 1, 3_600),
+        ("/$defs/RawS3/properties/max_retries", 0, 100),
+        ("/$defs/RawClose/properties/business_days", 0, 366),
+    ] {
+        refinements.extend([
+            (number, "minimum", json!(least)),
+            (number, "maximum", json!(most)),
+        ]);
+    }
     for items in [
         "/$defs/RawRfmSegment/properties/r/items",
         "/$defs/RawRfmSegment/properties/f/items",

@@ -1,24 +1,35 @@
 //! What a pipeline file means: [`RawPipeline`] → [`Pipeline`], collecting every problem.
 
 mod calendar;
+mod close;
+mod file_dates;
+mod lineage;
 mod names;
+mod places;
 mod rfm;
+mod s3;
 mod sources;
 mod touch_model;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::currency::{currency, nearest_currencies};
 use super::error::{Problems, YamlPath, list_names, show};
 use super::raw::{RawMetrics, RawOutputs, RawPipeline, RawPolicy, Trailing};
-use super::{Cohort, Currency, Dimension, MetricChoice, Outputs, Pipeline, Policy};
+use super::{Cohort, Currency, Dimension, MetricChoice, Outputs, Pipeline, Policy, Settings};
 use crate::sql::nearest::nearest;
 use crate::sql::{self, SqlExpr};
 
 pub use names::{ACCOUNT_PERIOD_COLUMNS, TABLES};
 
 /// Checks a parsed file. `None` if a part could not be understood; its problem is among `problems` then.
-pub(super) fn pipeline(raw: RawPipeline, file: &str, problems: &mut Problems) -> Option<Pipeline> {
+pub(super) fn pipeline(
+    raw: RawPipeline,
+    settings: Settings,
+    file: &str,
+    problems: &mut Problems,
+) -> Option<Pipeline> {
     version(raw.version, problems);
     pipeline_name(&raw.name, problems);
     let currency = reporting_currency(&raw.currency, problems);
@@ -39,6 +50,19 @@ pub(super) fn pipeline(raw: RawPipeline, file: &str, problems: &mut Problems) ->
         .as_ref()
         .map(|model| touch_model::touch_model(model, &dimensions, problems));
     let outputs = outputs(&raw.outputs, &raw, problems);
+    let s3 = raw
+        .s3
+        .as_ref()
+        .map(|s3| s3::s3(s3, problems))
+        .unwrap_or_default();
+    let close = raw
+        .close
+        .as_ref()
+        .map(|close| close::close(close, problems));
+    let lineage = raw
+        .lineage
+        .as_ref()
+        .and_then(|lineage| lineage::lineage(lineage, problems));
     let metrics = metrics(raw.metrics, problems);
     let sources = sources::sources(raw.sources, zone, problems);
     Some(Pipeline {
@@ -60,6 +84,10 @@ pub(super) fn pipeline(raw: RawPipeline, file: &str, problems: &mut Problems) ->
         rfm: rfm.map_or(Some(None), |rfm| rfm.map(Some))?,
         touch_model,
         outputs,
+        s3,
+        close,
+        lineage,
+        settings,
     })
 }
 
@@ -329,7 +357,15 @@ fn outputs(raw: &RawOutputs, all: &RawPipeline, problems: &mut Problems) -> Outp
             "a path cannot hold a NUL character",
             None,
         );
+    } else {
+        places::check(&raw.root, &section.key("root"), problems);
     }
+    check_range(
+        raw.lock_expiry_seconds,
+        5..=86_400,
+        &section.key("lock_expiry_seconds"),
+        problems,
+    );
     let path = section.key("tables");
     if raw.tables.as_ref().is_some_and(Vec::is_empty) {
         let hint = "name some, or leave the key out for all of them".to_string();
@@ -361,6 +397,7 @@ fn outputs(raw: &RawOutputs, all: &RawPipeline, problems: &mut Problems) -> Outp
         root: raw.root.clone(),
         tables: raw.tables.clone(),
         compression: raw.compression,
+        lock_expiry: Duration::from_secs(u64::from(raw.lock_expiry_seconds)),
     }
 }
 
@@ -400,6 +437,13 @@ fn check_range(
         );
         problems.push(path, message, None);
     }
+}
+
+/// A text that may be left empty, as a variable without a value leaves it.
+fn given(text: &Option<String>) -> Option<&str> {
+    text.as_deref()
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
 }
 
 fn did_you_mean(names: &[&str]) -> Option<String> {

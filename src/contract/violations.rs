@@ -4,6 +4,7 @@
 //! is one row of: `rule`, `column`, `value`, `file`, `row`.
 
 use super::{Column, Contract};
+use crate::period::utc_micros;
 use crate::sql;
 use polars::prelude::*;
 
@@ -11,6 +12,9 @@ use polars::prelude::*;
 pub const FILE: &str = "__file";
 /// The row's number as a spreadsheet shows it: the header is 1.
 pub const ROW: &str = "__row";
+/// Where the source says how its files' names date their rows (`file_dates`): the instants between which they must lie.
+pub const FILE_FROM: &str = "__file_from";
+pub const FILE_TO: &str = "__file_to";
 /// Columns of a frame of violations.
 pub const VIOLATION_COLUMNS: [&str; 5] = ["rule", "column", "value", "file", "row"];
 
@@ -243,6 +247,18 @@ impl Contract {
             &missing_reference(table),
             column,
         )
+    }
+
+    /// Rows dated outside of the days that their file's name gives; the frame has [`FILE_FROM`] and [`FILE_TO`].
+    pub fn outside_file(&self, staged: LazyFrame) -> Option<LazyFrame> {
+        let column = self.dated_by.as_ref()?;
+        let at = col(column).cast(utc_micros());
+        let is_outside = at.clone().lt(col(FILE_FROM)).or(at.gt_eq(col(FILE_TO)));
+        Some(report(
+            staged.filter(is_outside),
+            "lies outside of the days in its file's name (file_dates)",
+            column,
+        ))
     }
 
     /// Rows that lack a value which they need for another reason than their contract.

@@ -11,6 +11,11 @@ use std::sync::OnceLock;
 
 const SHIPPED: &str = include_str!("catalogue.yaml");
 
+/// Short name of the shipped definitions' text: two programs with the same one define every metric alike.
+pub fn shipped_hash() -> String {
+    blake3::hash(SHIPPED.as_bytes()).to_hex()[..8].to_owned()
+}
+
 /// Names that expressions may use beside columns and metrics.
 pub const CONSTANTS: [&str; 5] = [
     "gross_margin",

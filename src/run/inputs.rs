@@ -4,13 +4,15 @@ use super::{Progress, collected, collected_together};
 use crate::columns::{ACCOUNT_ID, PERIOD};
 use crate::config::error::show;
 use crate::config::{Calendar, Pipeline};
-use crate::contract::{self, Contract, FILE, INPUT_TABLES, ROW, raw_column};
+use crate::contract::{self, Contract, FILE, FILE_FROM, FILE_TO, INPUT_TABLES, ROW, raw_column};
 use crate::facts::merges::{AccountMap, Merge, MergeCycle};
 use crate::facts::{Inputs, usage};
-use crate::sources::{self, Scan, SourceError};
+use crate::period::Period;
+use crate::sources::{self, Scan, SourceError, SourceFile};
 use crate::staging::{self, Staged, StagingError};
+use crate::storage::Storage;
 use polars::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Offending rows shown per rule.
@@ -34,6 +36,8 @@ pub enum InputError {
     },
     #[error("{}", report(found))]
     Violations { found: Vec<Violation> },
+    #[error("the input {} while it was read", changes.join(", "))]
+    Moved { changes: Vec<String> },
     #[error(transparent)]
     Merges(#[from] MergeCycle),
 }
@@ -56,7 +60,7 @@ pub struct Example {
 }
 
 /// What was read, for the run's summary.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InputSummary {
     pub table: String,
     pub files: usize,
@@ -73,11 +77,55 @@ pub struct Loaded {
     pub account_columns: Vec<String>,
 }
 
+/// The files of every mapped source.
+pub type Listing = BTreeMap<&'static str, Vec<SourceFile>>;
+
+/// Lists every mapped source: nothing is opened.
+pub fn listed(pipeline: &Pipeline, storage: &Storage) -> Result<Listing, InputError> {
+    let tables = pipeline.sources.iter();
+    let files = tables.map(|(table, source)| {
+        let files = sources::listed(contract::of(table), source, storage);
+        Ok((
+            *table,
+            files.map_err(|source| InputError::Source { table, source })?,
+        ))
+    });
+    files.collect()
+}
+
+/// The files that results up to and including a period are made of.
+pub fn needed(listing: &Listing, period: &Period) -> Listing {
+    let tables = listing.iter().map(|(table, files)| {
+        let needed = files
+            .iter()
+            .filter(|file| file.is_needed_for(period, contract::of(table)));
+        (*table, needed.cloned().collect())
+    });
+    tables.collect()
+}
+
+/// The files to read for results up to and including a period: those needed, or one that shows the columns.
+pub fn to_read(listing: &Listing, period: &Period) -> Listing {
+    let mut files = needed(listing, period);
+    for (table, needed) in &mut files {
+        if needed.is_empty() {
+            needed.extend(listing[table].first().cloned());
+        }
+    }
+    files
+}
+
 /// Opens every mapped source: headers only.
-pub fn opened(pipeline: &Pipeline) -> Result<BTreeMap<&'static str, (Scan, Staged)>, InputError> {
+pub fn opened(
+    pipeline: &Pipeline,
+    listing: &Listing,
+    storage: &Storage,
+) -> Result<BTreeMap<&'static str, (Scan, Staged)>, InputError> {
     let mut all = BTreeMap::new();
     for (table, source) in &pipeline.sources {
-        let scan = sources::scan(source).map_err(|source| InputError::Source { table, source })?;
+        let files = listing.get(table).cloned().unwrap_or_default();
+        let scan = sources::scan(source, files, storage)
+            .map_err(|source| InputError::Source { table, source })?;
         let staged = staging::staged(contract::of(table), source, &scan, &pipeline.calendar)?;
         all.insert(*table, (scan, staged));
     }
@@ -96,8 +144,13 @@ pub fn account_columns(staged: &Staged) -> Vec<String> {
 }
 
 /// Reads and checks every mapped table.
-pub fn loaded(pipeline: &Pipeline, progress: &dyn Progress) -> Result<Loaded, InputError> {
-    let opened = opened(pipeline)?;
+pub fn loaded(
+    pipeline: &Pipeline,
+    listing: &Listing,
+    storage: &Storage,
+    progress: &dyn Progress,
+) -> Result<Loaded, InputError> {
+    let opened = opened(pipeline, listing, storage)?;
     let mut frames: BTreeMap<&str, DataFrame> = BTreeMap::new();
     let mut usage_daily = None;
     let mut summaries = Vec::new();
@@ -128,11 +181,10 @@ pub fn loaded(pipeline: &Pipeline, progress: &dyn Progress) -> Result<Loaded, In
             frames.insert(table, frame);
             rows
         };
-        let size = |path| std::path::Path::metadata(path).map_or(0, |data| data.len());
         summaries.push(InputSummary {
             table: table.to_owned(),
             files: scan.files.len(),
-            bytes: scan.files.iter().map(|path| size(path)).sum(),
+            bytes: scan.files.iter().map(|file| file.size).sum(),
             rows,
         });
     }
@@ -181,12 +233,10 @@ fn small_table(
     let read = collected(staged.frame.clone())?.lazy();
     let referenced = references(known)?;
     let violations = contract.violations(read.clone(), &staged.mapped, &referenced)?;
+    let violations = with_misplaced(contract, read.clone(), violations)?;
     let found = summarised(contract, violations)?;
-    let provenance = staged
-        .mapped
-        .iter()
-        .map(|name| raw_column(name))
-        .chain([FILE.to_owned(), ROW.to_owned()]);
+    let own = [FILE, ROW, FILE_FROM, FILE_TO].map(str::to_owned);
+    let provenance = staged.mapped.iter().map(|name| raw_column(name)).chain(own);
     let missing = contract
         .columns
         .iter()
@@ -199,9 +249,22 @@ fn small_table(
         })
         .collect();
     let frame = read
-        .drop(by_name(provenance.collect::<Vec<_>>(), true, false))
+        .drop(by_name(provenance.collect::<Vec<_>>(), false, false))
         .with_columns(nulls);
     Ok((collected(frame)?, found))
+}
+
+/// Adds rows that a file's name says it cannot have.
+fn with_misplaced(
+    contract: &Contract,
+    mut rows: LazyFrame,
+    violations: LazyFrame,
+) -> PolarsResult<LazyFrame> {
+    let is_dated = rows.collect_schema()?.contains(FILE_FROM);
+    match contract.outside_file(rows).filter(|_| is_dated) {
+        None => Ok(violations),
+        Some(misplaced) => concat([violations, misplaced], UnionArgs::default()),
+    }
 }
 
 /// Usage is rolled up while it is read; only the rollup is kept.
@@ -220,6 +283,7 @@ fn usage_table(
         "subscription_id"
     };
     let mut broken = contract.violations(rows(), &staged.mapped, &[])?;
+    broken = with_misplaced(contract, rows(), broken)?;
     if has_account && is_mapped("subscription_id") {
         // The contract asks for either id; where both are mapped, the account's is the one that is used.
         let has_other = col("subscription_id").is_not_null();
@@ -243,7 +307,7 @@ fn usage_table(
     };
     // One pass over the files serves the checks and the rollup.
     let [broken, daily] = collected_together([counted(broken), daily])?;
-    let mut found = listed(contract, &broken)?;
+    let mut found = violations_of(contract, &broken)?;
     let (used, table) = if has_account {
         (daily.clone().lazy(), "accounts")
     } else {
@@ -290,23 +354,23 @@ fn references(known: &BTreeMap<&str, DataFrame>) -> PolarsResult<Vec<(&'static s
 
 /// Which of a source's files it is that cannot be read: each is tried alone.
 fn unreadable_file(scan: &Scan) -> String {
-    let is_broken = |path: &&std::path::PathBuf| {
+    let is_broken = |file: &&SourceFile| {
         let own = scan
             .frame
             .clone()
-            .filter(col(FILE).eq(lit(path.display().to_string())));
+            .filter(col(FILE).eq(lit(file.path.as_str())));
         scan.files.len() > 1 && collected(own.select([len()])).is_err()
     };
     match scan.files.iter().find(is_broken).or(scan.files.first()) {
-        Some(path) if scan.files.len() == 1 => path.display().to_string(),
-        Some(path) => format!("{} of {} files", path.display(), scan.files.len()),
+        Some(file) if scan.files.len() == 1 => file.path.clone(),
+        Some(file) => format!("{} of {} files", file.path, scan.files.len()),
         None => "rows of the pipeline file".to_owned(),
     }
 }
 
 /// Counts violations by rule and keeps the first rows of each.
 fn summarised(contract: &Contract, violations: LazyFrame) -> PolarsResult<Vec<Violation>> {
-    listed(contract, &collected(counted(violations))?)
+    violations_of(contract, &collected(counted(violations))?)
 }
 
 /// One row per rule and column: how many rows break it, and the first of them.
@@ -323,7 +387,7 @@ fn counted(violations: LazyFrame) -> LazyFrame {
         .sort(["column", "rule"], SortMultipleOptions::default())
 }
 
-fn listed(contract: &Contract, frame: &DataFrame) -> PolarsResult<Vec<Violation>> {
+fn violations_of(contract: &Contract, frame: &DataFrame) -> PolarsResult<Vec<Violation>> {
     let mut found = Vec::new();
     for index in 0..frame.height() {
         let text = |name: &str| {

@@ -6,10 +6,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cskpi::config::error::YamlPath;
 use cskpi::config::load::{Loaded, load};
-use cskpi::config::{Format, Input, RfmMethod, TouchModelName};
+use cskpi::config::{Format, Input, LineageTarget, Pipeline, RfmMethod, S3, TouchModelName};
 
 /// What the cases find in the environment.
 fn environment(name: &str) -> Option<String> {
@@ -170,6 +171,145 @@ fn a_full_file_says_what_the_program_uses() {
         touch_model.owners[&TouchModelName::High],
         ["sato", "suzuki"]
     );
+    let invoice_dates = pipeline.sources["invoice_lines"].file_dates.as_ref();
+    let (from, to) = invoice_dates
+        .unwrap()
+        .days("data/invoices/invoices-2024-12.pq")
+        .unwrap();
+    assert_eq!(
+        (from.to_string(), to.to_string()),
+        ("2024-12-01".into(), "2025-01-01".into())
+    );
+    assert!(pipeline.sources["accounts"].file_dates.is_none());
+}
+
+#[test]
+fn a_full_file_says_how_a_run_goes_about_it() {
+    let pipeline = load_case("valid", "full").pipeline().unwrap();
+    let debugged = format!("{pipeline:?}");
+    assert!(!debugged.contains("k3y"), "{debugged}");
+    assert_eq!(pipeline.outputs.lock_expiry, Duration::from_secs(120));
+    assert_eq!(
+        pipeline.s3,
+        S3 {
+            endpoint: Some("https://s3.example.com".into()),
+            region: Some("ap-northeast-1".into()),
+            path_style: Some(true),
+            allow_http: false,
+            profile: Some("analytics".into()),
+            keys: None,
+            timeout: Duration::from_secs(60),
+            max_retries: 3,
+        }
+    );
+    let close = pipeline.close.unwrap();
+    assert_eq!((close.business_days, close.holidays.len()), (5, 2));
+    let lineage = pipeline.lineage.unwrap();
+    assert_eq!(lineage.namespace, "finance");
+    let LineageTarget::Http { url, api_key } = lineage.target else {
+        panic!("no address")
+    };
+    assert_eq!(url, "https://marquez.example/api/v1/lineage");
+    assert_eq!(api_key.as_deref(), Some("k3y"));
+}
+
+#[test]
+fn a_minimal_file_leaves_the_rest_to_the_environment() {
+    let pipeline = load_case("valid", "minimal").pipeline().unwrap();
+    assert_eq!(pipeline.outputs.lock_expiry, Duration::from_secs(60));
+    assert_eq!(pipeline.s3, S3::default());
+    assert_eq!(pipeline.s3.timeout, Duration::from_secs(30));
+    assert_eq!(pipeline.s3.max_retries, 10);
+    assert_eq!(pipeline.close, None);
+    assert_eq!(pipeline.lineage, None);
+}
+
+#[test]
+fn a_store_on_this_machine_is_reached_without_encryption() {
+    let pipeline = load_case("valid", "store_on_this_machine")
+        .pipeline()
+        .unwrap();
+    let debugged = format!("{pipeline:?}");
+    assert!(!debugged.contains("correct horse"), "{debugged}");
+    assert_eq!(pipeline.outputs.lock_expiry, Duration::from_secs(30));
+    assert_eq!(
+        pipeline.s3.endpoint.as_deref(),
+        Some("http://localhost:9000")
+    );
+    assert!(pipeline.s3.allow_http);
+    assert_eq!((pipeline.s3.path_style, pipeline.s3.profile), (None, None));
+    let lineage = pipeline.lineage.unwrap();
+    assert_eq!(
+        lineage.target,
+        LineageTarget::File("/data/lineage.jsonl".into())
+    );
+    assert_eq!(lineage.namespace, "cskpi");
+}
+
+/// Settings are those of the file as it is understood: neither its notation nor what changes no value counts.
+#[test]
+fn settings_tell_which_key_was_changed() {
+    let with = |from: &str, to: &str| -> Pipeline {
+        let text = fs::read_to_string(folder("valid").join("full.yaml")).unwrap();
+        assert!(text.contains(from), "{from}");
+        let loaded = load("full.yaml", &text.replace(from, to), &environment);
+        let report = loaded.problems.to_string();
+        loaded.pipeline().unwrap_or_else(|| panic!("{report}"))
+    };
+    let before = with("name: full", "name: full").settings;
+    for (from, to, changed) in [
+        (
+            "gross_margin: 0.75",
+            "gross_margin: 0.76",
+            "policy.gross_margin",
+        ),
+        (
+            "recency: [7, 14",
+            "recency: [7, 15",
+            "rfm.thresholds.recency",
+        ),
+        (
+            "by: [industry, size]",
+            "by: [industry, plan]",
+            "cohorts.industry_and_size.by",
+        ),
+        (
+            "  industry: industry\n",
+            "  industry: channel\n",
+            "dimensions.industry",
+        ),
+        (
+            "closing_mrr >= 50000",
+            "closing_mrr >= 50001",
+            "touch_model.rules[1].when",
+        ),
+        (
+            "invoices-%Y-%m.pq",
+            "invoices-%Y-%m",
+            "sources.invoice_lines.file_dates",
+        ),
+        ("data/plans.tsv", "plans.tsv", "sources.plans.path"),
+        (
+            "merged_at: 2024-06-01",
+            "merged_at: 2024-07-01",
+            "sources.account_merges.rows",
+        ),
+    ] {
+        assert_eq!(with(from, to).settings.changed(&before), [changed]);
+    }
+    for (from, to) in [
+        ("gross_margin: 0.75", "gross_margin: ${MARGIN:-0.750}"),
+        ("lookback: 3", "lookback: 4"),
+        ("ready_after: 6h", "ready_after: 7h"),
+        ("s3://bucket/kpi", "out"),
+        ("business_days: 5", "business_days: 6"),
+        ("max_retries: 3", "max_retries: 4"),
+        ("namespace: finance", "namespace: sales"),
+        ("name: full-example_1", "name: other"),
+    ] {
+        let changed = with(from, to).settings.changed(&before);
+        assert!(changed.is_empty(), "{to}: {changed:?}");
+    }
 }
 
 #[test]
@@ -199,10 +339,16 @@ fn variables_become_what_is_expected() {
         pipeline.sources["accounts"].filter.as_deref(),
         Some("name <> '${not_a_variable}' AND code REGEXP '^A.*$'")
     );
+    assert_eq!(pipeline.outputs.root, "s3://bucket/kpi");
+    let s3 = pipeline.s3;
     assert_eq!(
-        pipeline.outputs.root,
-        "s3://key:correct horse battery staple@host/kpi"
+        (s3.endpoint, s3.path_style, s3.max_retries),
+        (None, Some(true), 3)
     );
+    let keys = s3.keys.unwrap();
+    assert_eq!(keys.access_key_id, "AKIA");
+    assert_eq!(keys.secret_access_key, "correct horse battery staple");
+    assert_eq!(keys.session_token, None);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! | `cli` | what goes to standard output and standard error, what is written and what is not |
 //! | `config` | pipeline files that load, and reports on those that do not |
 //! | `python` | an independent computation of the same tables, and readers other than our own |
+//! | `s3` | an S3 server on this machine, a proxy that fails on demand, keys that expire |
 
 #![allow(
     clippy::disallowed_methods,
@@ -22,6 +23,7 @@ mod messages;
 mod project;
 mod properties;
 mod python;
+mod s3;
 mod stories;
 mod support;
 mod worked_examples;

@@ -83,16 +83,20 @@ impl Project {
 
     #[track_caller]
     pub fn has_published_nothing(&self) {
-        let files = files_below(&self.root());
-        let others: Vec<&String> = files
-            .iter()
-            .filter(|file| !file.ends_with("run_results.json"))
-            .collect();
-        assert!(others.is_empty(), "{others:?}");
-        assert!(names_in(&self.root()).iter().all(|name| name == "_cskpi"));
+        let files = support::published_files(&self.root());
         assert!(
-            names_in(&self.root().join("_cskpi/staging")).is_empty(),
-            "a staging folder stays behind"
+            files.is_empty(),
+            "{:?}",
+            files.iter().map(|(name, _)| name).collect::<Vec<_>>()
+        );
+        let own = names_in(&self.root().join("_cskpi"));
+        let left = own
+            .iter()
+            .filter(|name| ["staging", "journal", "probe", "half"].contains(&name.as_str()));
+        assert_eq!(
+            left.collect::<Vec<_>>(),
+            Vec::<&String>::new(),
+            "stays behind"
         );
     }
 }

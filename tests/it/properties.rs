@@ -238,6 +238,15 @@ fn running_again_changes_nothing() {
         .publish(root.path(), "backfill --start 2024-11", &[])
         .summary();
     assert_eq!(before, times());
+    assert_eq!(
+        (&summary["status"], &summary["up_to_date"]),
+        (&"nothing_to_do".into(), &before.len().into())
+    );
+
+    // Computed again, it comes to the same bytes.
+    let again = "backfill --start 2024-11 --reprocess all";
+    let summary = company.publish(root.path(), again, &[]).summary();
+    assert_eq!(before, times());
     assert_eq!(summary["reused"], before.len());
     assert_eq!(
         (&summary["created"], &summary["replaced"]),
@@ -464,7 +473,7 @@ fn empty_tables_are_files_without_rows() {
     assert_eq!(names(full.path()), names(root.path()));
     for table in support::names_in(root.path())
         .into_iter()
-        .filter(|name| name != "_cskpi")
+        .filter(|name| !["_cskpi", "runs", "checks", "restatements"].contains(&name.as_str()))
     {
         let (rows, before) = (
             published_table(root.path(), &table).unwrap(),

@@ -83,11 +83,14 @@ pub fn files_below(folder: &Path) -> Vec<String> {
     files
 }
 
-/// Published files (all but the program's own under `_cskpi`) with their bytes.
+/// Published files with their bytes: all but the program's own under `_cskpi`, and the tables about runs, which every run adds to.
 pub fn published_files(root: &Path) -> Vec<(String, Vec<u8>)> {
-    let files = files_below(root)
-        .into_iter()
-        .filter(|file| !file.starts_with("_cskpi/"));
+    let is_own = |file: &String| {
+        ["_cskpi/", "runs/", "checks/"]
+            .iter()
+            .any(|folder| file.starts_with(folder))
+    };
+    let files = files_below(root).into_iter().filter(|file| !is_own(file));
     files
         .map(|file| (file.clone(), fs::read(root.join(&file)).unwrap()))
         .collect()

@@ -153,7 +153,8 @@ fn boundary(
     Some(begin)
 }
 
-fn date(text: &str) -> Option<NaiveDate> {
+/// A date as the file writes it.
+pub(super) fn date(text: &str) -> Option<NaiveDate> {
     let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
     (text.len() == 10 && (1900..2200).contains(&date.year())).then_some(date)
 }

@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use encoding_rs::Encoding;
 use serde_json::Value as Json;
 
-use super::{calendar, did_you_mean, row_sql};
+use super::{calendar, did_you_mean, file_dates, places, row_sql};
 use crate::config::error::{Problems, YamlPath, show};
 use crate::config::raw::{Format, RawCsv, RawNumbers, RawSource, RawSources};
 use crate::config::{CsvDialect, Input, Numbers, Source};
@@ -53,14 +53,20 @@ pub(super) fn sources(
     for (table, raw) in written {
         let Some(raw) = raw else { continue };
         let path = YamlPath::keys(["sources", table]);
-        if let Some(source) = source(raw, zone, &path, problems) {
+        if let Some(source) = source(raw, table, zone, &path, problems) {
             sources.insert(table, source);
         }
     }
     sources
 }
 
-fn source(raw: RawSource, zone: Tz, path: &YamlPath, problems: &mut Problems) -> Option<Source> {
+fn source(
+    raw: RawSource,
+    table: &str,
+    zone: Tz,
+    path: &YamlPath,
+    problems: &mut Problems,
+) -> Option<Source> {
     let is_tab_separated = raw
         .path
         .as_deref()
@@ -82,6 +88,7 @@ fn source(raw: RawSource, zone: Tz, path: &YamlPath, problems: &mut Problems) ->
         row_sql(filter, "a filter", &path.key("filter"), problems);
     }
     let input = input(&raw, path, problems);
+    let file_dates = file_dates::file_dates(&raw, table, &path.key("file_dates"), problems);
     Some(Source {
         input: input?,
         csv: csv?,
@@ -91,6 +98,7 @@ fn source(raw: RawSource, zone: Tz, path: &YamlPath, problems: &mut Problems) ->
         columns: raw.columns,
         constants,
         filter: raw.filter,
+        file_dates,
     })
 }
 
@@ -136,6 +144,9 @@ fn files(
             "the path is empty or holds a NUL character",
             None,
         );
+        return None;
+    }
+    if !places::check(pattern, &path.key("path"), problems) {
         return None;
     }
     let lowered = pattern.to_lowercase();

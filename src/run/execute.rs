@@ -1,0 +1,427 @@
+//! From a request to published periods: plan → compute in batches → publish period by period → results.
+
+use super::live::{Live, held};
+use super::results::{RunResults, RunStatus};
+use super::{Computed, Progress, Project, Request, RunError, inputs, wanted_tables};
+use crate::columns::PERIOD;
+use crate::contract;
+use crate::fault::step;
+use crate::period::{Period, PeriodRange};
+use crate::plan::{self, PeriodPlan, Published, Wanted};
+use crate::publish::lock::LockError;
+use crate::publish::manifest::{self, Manifests};
+use crate::publish::{self, PublishError, Publisher, Session, Table, UnitStatus, Work, schema};
+use crate::storage::{Entry, Store};
+use inputs::{InputError, Listing};
+use polars::prelude::*;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// What a run did, and the first thing that went wrong.
+#[derive(Debug)]
+pub struct Outcome {
+    pub results: RunResults,
+    pub failure: Option<RunError>,
+}
+
+/// What a run would do: listings only, nothing is opened, locked or written.
+pub fn planned(
+    project: &Project,
+    request: &Request,
+) -> Result<(Vec<PeriodPlan>, Listing), RunError> {
+    let listing = inputs::listed(project.pipeline, project.storage)?;
+    let store = project
+        .storage
+        .store(&project.pipeline.outputs.root)
+        .map_err(PublishError::from)?;
+    let manifests = manifest::read_all(store.as_ref()).map_err(PublishError::from)?;
+    let files = publish::data_files(store.as_ref()).map_err(PublishError::from)?;
+    Ok((
+        plans(project, request, &listing, &manifests, &files),
+        listing,
+    ))
+}
+
+/// Computes and publishes what the request asks for and the plan finds wanting.
+pub fn execute(
+    project: &Project,
+    request: &Request,
+    live: &Live,
+    progress: &dyn Progress,
+) -> Result<Outcome, RunError> {
+    let pipeline = project.pipeline;
+    let listing = inputs::listed(pipeline, project.storage)?;
+    let store = project
+        .storage
+        .store(&pipeline.outputs.root)
+        .map_err(PublishError::from)?;
+    let publisher = Publisher {
+        run_id: request.run_id.clone(),
+        compression: pipeline.outputs.compression,
+        lock_expiry: pipeline.outputs.lock_expiry,
+        clock: request.clock,
+    };
+    let session = Arc::new(Session::open(store, publisher)?);
+    let results = Arc::new(Mutex::new(RunResults::begun(pipeline, request)));
+    live.begin(&session, &results);
+    let run = Run {
+        project,
+        request,
+        listing: &listing,
+        session: &session,
+        results: &results,
+        progress: &Timed::new(progress),
+    };
+    let outcome = run.go();
+    live.end();
+    outcome
+}
+
+fn plans(
+    project: &Project,
+    request: &Request,
+    listing: &Listing,
+    manifests: &Manifests,
+    files: &BTreeMap<String, Entry>,
+) -> Vec<PeriodPlan> {
+    let periods: Vec<Period> = request
+        .periods
+        .iter()
+        .map(|index| project.pipeline.calendar.period(*index))
+        .collect();
+    let dimensions = project.dimensions();
+    let range = PeriodRange {
+        first: request.periods.iter().copied().min().unwrap_or(0),
+        last: request.periods.iter().copied().max().unwrap_or(0),
+    };
+    let wanted = Wanted {
+        tables: &wanted_tables(project.pipeline, request),
+        shape: project.shape(&dimensions, range),
+        basis: &|period, table| project.basis(listing, period, table, request.as_of),
+        closing: &|period| project.closing(period, request.as_of),
+    };
+    let published = Published {
+        manifests,
+        listing: files,
+    };
+    plan::plan(&periods, &wanted, &published)
+}
+
+/// A run that holds its lock.
+struct Run<'a> {
+    project: &'a Project<'a>,
+    request: &'a Request,
+    listing: &'a Listing,
+    session: &'a Arc<Session>,
+    results: &'a Mutex<RunResults>,
+    progress: &'a Timed<'a>,
+}
+
+impl Run<'_> {
+    fn go(&self) -> Result<Outcome, RunError> {
+        self.close_the_dead()?;
+        let session = self.session;
+        let all = plans(
+            self.project,
+            self.request,
+            self.listing,
+            &session.manifests(),
+            &session.listing(),
+        );
+        let (chosen, rest): (Vec<PeriodPlan>, Vec<PeriodPlan>) = all
+            .into_iter()
+            .partition(|plan| plan.is_chosen(self.request.reprocess));
+        rest.iter().for_each(|plan| held(self.results).skip(plan));
+        self.written()?;
+        step("results_begun");
+        let failure = match self.published(&chosen) {
+            // The root is another run's now; it also closes the results of this one.
+            Some(lost @ RunError::Publish(PublishError::Lock(LockError::Lost { .. }))) => {
+                return Err(lost);
+            }
+            failure => failure,
+        };
+        let _no_signal_now = session.between_commits();
+        let results = {
+            let mut results = held(self.results);
+            results.error = failure
+                .as_ref()
+                .map(|failure| crate::failure::Failure::text_of(failure));
+            results.stages = self.progress.stages();
+            results.conclude((self.request.clock)());
+            results.clone()
+        };
+        let store = session.store.as_ref();
+        results.write(store).map_err(PublishError::from)?;
+        results.record(store)?;
+        session.close()?;
+        Ok(Outcome { results, failure })
+    }
+
+    /// Publishes the chosen periods; gives the first failure.
+    fn published(&self, chosen: &[PeriodPlan]) -> Option<RunError> {
+        if chosen.is_empty() {
+            return None;
+        }
+        if let Err(error) = self.checked_schema(chosen) {
+            return Some(self.failed(chosen, &[], error));
+        }
+        let mut first = None;
+        let size = self.request.batch_size.unwrap_or(usize::MAX).max(1);
+        let batches: Vec<&[PeriodPlan]> = chosen.chunks(size.min(chosen.len())).collect();
+        for (number, batch) in batches.iter().enumerate() {
+            let later = batches[number + 1..].concat();
+            let mut computed = match self.computed(batch) {
+                Ok(computed) => computed,
+                // The next batch reads the same inputs.
+                Err(error) => return Some(first.unwrap_or(self.failed(batch, &later, error))),
+            };
+            let unrated = computed.unrated.take();
+            let (rated, rateless): (Vec<&PeriodPlan>, Vec<&PeriodPlan>) = batch
+                .iter()
+                .partition(|plan| unrated.as_ref().is_none_or(|(from, _)| plan.index < *from));
+            for (at, plan) in rated.iter().enumerate() {
+                let Err(error) = self.publish(plan, &computed) else {
+                    continue;
+                };
+                let ends_run = matches!(&error, RunError::Publish(error) if error.ends_run());
+                let rest: Vec<PeriodPlan> =
+                    rated[at + 1..].iter().map(|plan| (*plan).clone()).collect();
+                let rest = if ends_run {
+                    [rest, later.clone()].concat()
+                } else {
+                    Vec::new()
+                };
+                let error = self.failed(std::slice::from_ref(*plan), &rest, error);
+                if ends_run {
+                    return Some(error);
+                }
+                first.get_or_insert(error);
+            }
+            if let Some((_, error)) = unrated {
+                let rateless: Vec<PeriodPlan> = rateless.into_iter().cloned().collect();
+                let error = self.failed(&rateless, &[], error);
+                first.get_or_insert(error);
+            }
+        }
+        first
+    }
+
+    /// Types that differ from what stays published are refused before anything is computed.
+    fn checked_schema(&self, chosen: &[PeriodPlan]) -> Result<(), RunError> {
+        let dimensions = self.project.dimensions();
+        let range = range_of(chosen);
+        let written: BTreeSet<_> = chosen.iter().map(|plan| plan.period_start).collect();
+        let manifests = self.session.manifests();
+        for table in wanted_tables(self.project.pipeline, self.request) {
+            schema::check(
+                &manifests,
+                contract::of(table),
+                self.project.shape(&dimensions, range),
+                &written,
+            )
+            .map_err(PublishError::from)?;
+        }
+        Ok(())
+    }
+
+    fn computed(&self, batch: &[PeriodPlan]) -> Result<Computed, RunError> {
+        let range = range_of(batch);
+        let last = self.project.pipeline.calendar.period(range.last);
+        let files = inputs::to_read(self.listing, &last);
+        let computed = self
+            .project
+            .computed(range, self.request, &files, self.progress)?;
+        // What was planned, read and fingerprinted must be one and the same.
+        let now = inputs::listed(self.project.pipeline, self.project.storage)?;
+        let changes = self.moved(&now, &last);
+        if !changes.is_empty() {
+            return Err(InputError::Moved { changes }.into());
+        }
+        let mut results = held(self.results);
+        results.inputs = computed.inputs.clone();
+        results.notices = computed.notices.clone();
+        Ok(computed)
+    }
+
+    fn moved(&self, now: &Listing, last: &Period) -> Vec<String> {
+        let basis = |listing: &Listing| {
+            self.project
+                .basis(listing, last, "kpi_values", self.request.as_of)
+        };
+        publish::input_changes(&basis(self.listing), &basis(now))
+    }
+
+    fn publish(&self, plan: &PeriodPlan, computed: &Computed) -> Result<(), RunError> {
+        let pipeline = self.project.pipeline;
+        let period = pipeline.calendar.period(plan.index);
+        self.progress.stage(&format!(
+            "publishing {}",
+            pipeline.calendar.label(plan.index)
+        ));
+        let split = |table: &Table| Ok((table.contract, of_period(&table.rows, plan.index)?));
+        let tables = computed
+            .tables
+            .iter()
+            .map(split)
+            .collect::<PolarsResult<Vec<_>>>();
+        let tables = tables.map_err(|source| RunError::Compute {
+            stage: "splitting the tables by period",
+            source,
+        })?;
+        let dimensions = self.project.dimensions();
+        let range = PeriodRange {
+            first: plan.index,
+            last: plan.index,
+        };
+        let units = self.session.publish(Work {
+            period: &period,
+            tables,
+            basis: &|table| {
+                self.project
+                    .basis(self.listing, &period, table, self.request.as_of)
+            },
+            shape: self.project.shape(&dimensions, range),
+            closing: self.project.closing(&period, self.request.as_of),
+        })?;
+        held(self.results).publish(plan, units);
+        self.written()
+    }
+
+    /// Says in the results, and in the manifests, what was not published and why.
+    fn failed(
+        &self,
+        failed: &[PeriodPlan],
+        not_attempted: &[PeriodPlan],
+        error: RunError,
+    ) -> RunError {
+        let reason = crate::failure::Failure::text_of(&error);
+        let mut results = held(self.results);
+        for plan in failed {
+            results.fail(plan, UnitStatus::Failed, &reason);
+            if let RunError::Publish(PublishError::Audit { table, checks, .. }) = &error {
+                let unit = results
+                    .units
+                    .iter_mut()
+                    .find(|unit| unit.period == plan.period_start && unit.table == *table);
+                if let Some(unit) = unit {
+                    unit.checks = checks.clone();
+                }
+            }
+        }
+        for plan in not_attempted {
+            results.fail(
+                plan,
+                UnitStatus::NotAttempted,
+                "the run ended before its turn",
+            );
+        }
+        drop(results);
+        if matches!(&error, RunError::Publish(PublishError::Lock(_))) {
+            return error;
+        }
+        for plan in failed {
+            let period = self.project.pipeline.calendar.period(plan.index);
+            if let Err(error) = self.session.record_failure(&period, &reason) {
+                tracing::warn!(
+                    "the failure of {} could not be recorded: {error}",
+                    plan.period_start
+                );
+            }
+        }
+        let _ = self.written();
+        error
+    }
+
+    /// Runs that died said nothing at their end; this is said for them.
+    fn close_the_dead(&self) -> Result<(), RunError> {
+        let store = self.session.store.as_ref();
+        for run_id in self.session.unclosed() {
+            match RunResults::read(store, &run_id) {
+                Ok(mut results) if results.finished_at.is_none() => {
+                    results.status = RunStatus::Interrupted;
+                    results.error = Some(format!(
+                        "the run died; {} cleared up after it",
+                        self.request.run_id
+                    ));
+                    results.write(store).map_err(PublishError::from)?;
+                    results.record(store)?;
+                }
+                Ok(results) => results.record(store)?,
+                // It died before it had begun.
+                Err(RunError::UnknownRun { .. }) => {}
+                Err(error) => tracing::warn!("the results of run {run_id} are lost: {error}"),
+            }
+        }
+        Ok(self.session.set_closed().map_err(PublishError::from)?)
+    }
+
+    fn written(&self) -> Result<(), RunError> {
+        let results = held(self.results).clone();
+        let store: &dyn Store = self.session.store.as_ref();
+        Ok(results.write(store).map_err(PublishError::from)?)
+    }
+}
+
+fn range_of(plans: &[PeriodPlan]) -> PeriodRange {
+    let indices = || plans.iter().map(|plan| plan.index);
+    PeriodRange {
+        first: indices().min().unwrap_or(0),
+        last: indices().max().unwrap_or(0),
+    }
+}
+
+fn of_period(rows: &DataFrame, index: i32) -> PolarsResult<DataFrame> {
+    let of_period = rows.column(PERIOD)?.i32()?.equal(index);
+    rows.filter(&of_period)?.drop(PERIOD)
+}
+
+/// Takes the time of every stage.
+struct Timed<'a> {
+    inner: &'a dyn Progress,
+    begun: RefCell<Vec<(String, Instant)>>,
+}
+
+impl<'a> Timed<'a> {
+    fn new(inner: &'a dyn Progress) -> Self {
+        Self {
+            inner,
+            begun: RefCell::default(),
+        }
+    }
+
+    /// Seconds by stage; stages of one name are one.
+    fn stages(&self) -> Vec<(String, f64)> {
+        let begun = self.begun.borrow();
+        let ends = begun
+            .iter()
+            .skip(1)
+            .map(|(_, at)| *at)
+            .chain([Instant::now()]);
+        let mut stages: Vec<(String, f64)> = Vec::new();
+        for ((name, from), to) in begun.iter().zip(ends) {
+            let seconds = (to - *from).as_secs_f64();
+            match stages.iter_mut().find(|(stage, _)| stage == name) {
+                Some((_, sum)) => *sum += seconds,
+                None => stages.push((name.clone(), seconds)),
+            }
+        }
+        stages
+    }
+}
+
+impl Progress for Timed<'_> {
+    fn stage(&self, name: &str) {
+        let kind = if name.starts_with("publishing ") {
+            "publishing"
+        } else {
+            name
+        };
+        self.begun
+            .borrow_mut()
+            .push((kind.to_owned(), Instant::now()));
+        self.inner.stage(name);
+    }
+}
