@@ -3,6 +3,7 @@
 use super::{Project, as_of, now, plan, project, table_names, terminal};
 use crate::config::Calendar;
 use crate::failure::Failure;
+use crate::lineage::Emitter;
 use crate::period::PeriodRange;
 use crate::plan::Reprocess;
 use crate::publish::UnitStatus;
@@ -313,7 +314,11 @@ fn execute(project: &Project, request: Request, output: Output) -> Result<(), Fa
     );
     let stages = terminal::Stages::new(terminal::is_watched() && output == Output::Text);
     let live = Arc::new(Live::default());
-    end_on_signals(&live)?;
+    let emitter = Emitter::new(pipeline, &project.catalogue, &request).map(Arc::new);
+    end_on_signals(&live, emitter.clone())?;
+    if let Some(emitter) = &emitter {
+        emitter.start(request.started_at);
+    }
     let outcome = run::execute(&project.runner(), &request, &live, &stages);
     stages.finish();
     let outcome = match outcome {
@@ -324,10 +329,16 @@ fn execute(project: &Project, request: Request, output: Output) -> Result<(), Fa
             results.error = Some(Failure::text_of(&error));
             results.status = RunStatus::Failed;
             results.finished_at = Some(now());
+            if let Some(emitter) = &emitter {
+                emitter.end(&results);
+            }
             report(&results, output);
             return Err(error.into());
         }
     };
+    if let Some(emitter) = &emitter {
+        emitter.end(&outcome.results);
+    }
     for notice in &outcome.results.notices {
         tracing::info!("{notice}");
     }
@@ -369,7 +380,7 @@ pub(super) fn checked(project: &Project, request: &Request) -> Result<(), Failur
 }
 
 /// SIGINT and SIGTERM let the commit at hand be finished; then the process ends with the signal's code.
-fn end_on_signals(live: &Arc<Live>) -> Result<(), Failure> {
+fn end_on_signals(live: &Arc<Live>, emitter: Option<Arc<Emitter>>) -> Result<(), Failure> {
     let live = Arc::clone(live);
     let signals = Signals::new([SIGINT, SIGTERM]);
     let mut signals = signals
@@ -382,7 +393,10 @@ fn end_on_signals(live: &Arc<Live>) -> Result<(), Failure> {
                 "SIGTERM"
             };
             tracing::warn!("{name}: finishing the commit at hand");
-            live.interrupt(now(), &format!("ended by {name}"));
+            let results = live.interrupt(now(), &format!("ended by {name}"));
+            if let (Some(emitter), Some(results)) = (&emitter, &results) {
+                emitter.end(results);
+            }
             std::process::exit(128 + signal);
         }
     });

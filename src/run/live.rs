@@ -21,11 +21,9 @@ impl Live {
     }
 
     /// Ends the run in good order. The process must exit after this: no commit will begin any more.
-    pub fn interrupt(&self, now: DateTime<Utc>, reason: &str) {
+    pub fn interrupt(&self, now: DateTime<Utc>, reason: &str) -> Option<RunResults> {
         let run = held(&self.run);
-        let Some((session, results)) = &*run else {
-            return;
-        };
+        let (session, results) = run.as_ref()?;
         let gate = session.between_commits();
         let mut results = held(results).clone();
         results.status = RunStatus::Interrupted;
@@ -45,9 +43,10 @@ impl Live {
             );
         }
         std::mem::forget(gate);
+        Some(results)
     }
 }
 
-pub(super) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
