@@ -135,7 +135,7 @@ impl Emitter {
             "job": {
                 "namespace": self.lineage.namespace,
                 "name": self.pipeline.name,
-                "facets": { "jobType": facet("JobTypeJobFacet/2-0-3", "JobTypeJobFacet", json!({
+                "facets": { "jobType": facet("JobTypeJobFacet/2-0-4", "JobTypeJobFacet", json!({
                     "processingType": "BATCH", "integration": "CSKPI", "jobType": "JOB",
                 })) },
             },
@@ -249,7 +249,7 @@ fn schema(columns: &[(String, String)]) -> Value {
         .map(|(name, dtype)| json!({ "name": name, "type": dtype }))
         .collect();
     facet(
-        "SchemaDatasetFacet/1-1-1",
+        "SchemaDatasetFacet/1-2-0",
         "SchemaDatasetFacet",
         json!({ "fields": fields }),
     )

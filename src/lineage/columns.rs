@@ -3,6 +3,7 @@
 use super::dataset;
 use crate::config::{Input, Pipeline};
 use crate::contract;
+use crate::facts::attributes::PLAN_COLUMNS;
 use crate::metrics::catalogue::Catalogue;
 use crate::run::inputs::InputSummary;
 use crate::sql;
@@ -23,10 +24,14 @@ impl Sources<'_> {
         for (input, name) in self.canonical(table, column) {
             self.add_fields(&input, &name, &mut fields);
         }
-        let field = |(namespace, name, field): (String, String, String)| {
-            let how = json!([{ "type": "INDIRECT", "subtype": "TRANSFORMATION" }]);
-            json!({ "namespace": namespace, "name": name, "field": field, "transformations": how })
+        let is_aggregated = !matches!(table, "account_period" | "rfm_scores" | "touch_segments");
+        let subtype = if is_aggregated {
+            "AGGREGATION"
+        } else {
+            "TRANSFORMATION"
         };
+        let how = json!([{ "type": "DIRECT", "subtype": subtype }]);
+        let field = |(namespace, name, field): (String, String, String)| json!({ "namespace": namespace, "name": name, "field": field, "transformations": how });
         fields.into_iter().map(field).collect()
     }
 
@@ -59,31 +64,37 @@ impl Sources<'_> {
         }
     }
 
-    /// Columns of `account_period` that a metric reads.
+    /// Columns of `account_period` that a metric reads, those of the metrics in its formula included.
     fn metric(&self, id: &str) -> Vec<String> {
         let Some(metric) = self.catalogue.get(id) else {
             return Vec::new();
         };
-        let below = metric
-            .denominator
-            .iter()
-            .flat_map(|sql| sql.columns().to_vec());
-        metric
-            .numerator
-            .columns()
-            .iter()
-            .cloned()
-            .chain(below)
-            .collect()
+        let sides = [Some(&metric.numerator), metric.denominator.as_ref()];
+        let columns = sides.into_iter().flatten().flat_map(|sql| sql.columns());
+        // A formula reads metrics, which the catalogue has seen to be in no circle; a sum reads the model's columns.
+        let is_formula = !metric.is_aggregate();
+        let below = |column: &String| match self.catalogue.get(column) {
+            Some(_) if is_formula => self.metric(column),
+            _ => vec![column.clone()],
+        };
+        columns.flat_map(below).collect()
     }
 
+    /// Account columns that a dimension reads; segments are dimensions, too.
     fn dimension(&self, text: &str) -> BTreeSet<(String, String)> {
-        let columns = sql::parse(text)
-            .map(|parsed| parsed.columns().to_vec())
-            .unwrap_or_default();
+        let columns = sql::parse(text).map(|parsed| parsed.columns().to_vec());
+        let below = |column: String| match column.as_str() {
+            "touch_model" => self.declared("touch_segments", "touch_model"),
+            "rfm_segment" => self.declared("rfm_scores", "segment"),
+            name if PLAN_COLUMNS.contains(&name) => ["subscriptions", "plans"]
+                .map(|table| (table.to_owned(), "plan_id".to_owned()))
+                .into(),
+            _ => [("accounts".to_owned(), column)].into(),
+        };
         columns
+            .unwrap_or_default()
             .into_iter()
-            .map(|column| ("accounts".to_owned(), column))
+            .flat_map(below)
             .collect()
     }
 

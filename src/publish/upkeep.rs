@@ -130,9 +130,14 @@ pub fn clear_leftovers(store: &dyn Store) -> Result<(), StorageError> {
     for folder in ["_cskpi/staging", "_cskpi/journal"] {
         store.remove_folder(folder)?;
     }
-    for (key, id) in store.unfinished_uploads()? {
-        tracing::debug!(key, "an unfinished upload is cleared");
-        store.abort_upload(&key, &id)?;
+    // Some stores cannot list uploads, some keys may not. Nobody reads what was not finished; it only takes room.
+    let aborted = store.unfinished_uploads().and_then(|uploads| {
+        uploads
+            .iter()
+            .try_for_each(|(key, id)| store.abort_upload(key, id))
+    });
+    if let Err(error) = aborted {
+        tracing::warn!("uploads that dead runs did not finish could not be cleared: {error}");
     }
     Ok(())
 }

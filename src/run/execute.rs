@@ -63,9 +63,11 @@ pub fn execute(
         lock_expiry: pipeline.outputs.lock_expiry,
         clock: request.clock,
     };
+    let opening = live.opening();
     let session = Arc::new(Session::open(store, publisher)?);
     let results = Arc::new(Mutex::new(RunResults::begun(pipeline, request)));
     live.begin(&session, &results);
+    drop(opening);
     let run = Run {
         project,
         request,

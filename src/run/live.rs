@@ -9,9 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Default)]
 pub struct Live {
     run: Mutex<Option<(Arc<Session>, Arc<Mutex<RunResults>>)>>,
+    /// Held while the lock is taken and what a dead run left is cleared up.
+    opening: Mutex<()>,
 }
 
 impl Live {
+    /// A signal waits until the guard is dropped.
+    pub(super) fn opening(&self) -> MutexGuard<'_, ()> {
+        held(&self.opening)
+    }
+
     pub(super) fn begin(&self, session: &Arc<Session>, results: &Arc<Mutex<RunResults>>) {
         *held(&self.run) = Some((Arc::clone(session), Arc::clone(results)));
     }
@@ -22,10 +29,13 @@ impl Live {
 
     /// Ends the run in good order. The process must exit after this: no commit will begin any more.
     pub fn interrupt(&self, now: DateTime<Utc>, reason: &str) -> Option<RunResults> {
-        let run = held(&self.run);
-        let (session, results) = run.as_ref()?;
+        let _opened = held(&self.opening);
+        let (session, results) = held(&self.run).clone()?;
         let gate = session.between_commits();
-        let mut results = held(results).clone();
+        let mut results = held(&results).clone();
+        if results.finished_at.is_some() {
+            return None;
+        }
         results.status = RunStatus::Interrupted;
         results.finished_at = Some(now);
         results.error = Some(reason.to_owned());
@@ -42,6 +52,7 @@ impl Live {
                 "the interrupted run could not be closed; the next one clears up after it: {error}"
             );
         }
+        // The run's own thread goes on until the process ends; it must not commit.
         std::mem::forget(gate);
         Some(results)
     }

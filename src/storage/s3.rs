@@ -21,7 +21,7 @@ use reqsign_aws_v4::{RequestSigner, StaticCredentialProvider};
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Runtime;
 
 use polars::io::cloud::credential_provider as polars_cloud;
@@ -261,13 +261,15 @@ impl S3Prefix {
         F: Future<Output = object_store::Result<T>>,
     {
         let runtime = self.session.runtime()?;
+        let begun = Instant::now();
         let mut tries = 1;
         loop {
             let error = match runtime.block_on(request()) {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            if tries >= TRIES || !self.is_worth_another(&error) {
+            let is_late = begun.elapsed() > self.session.timeout;
+            if tries >= TRIES || is_late || !self.is_worth_another(&error) {
                 return Err(explained(action, self.shown(key), error));
             }
             tracing::debug!(key, tries, "S3 request tried again: {error}");
