@@ -17,11 +17,15 @@ use tokio::sync::Mutex;
 
 /// Credentials so short-lived that they are always about to expire are still used this long.
 const AT_LEAST: Duration = Duration::from_secs(1);
+/// Where credentials come from answers at once, or is not there: outside of a cloud nobody answers at its address.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub struct Credentials {
     context: Context,
     chain: ProvideCredentialChain<Credential>,
+    profile: Option<String>,
     current: Mutex<Option<(Arc<AwsCredential>, Credential, Instant)>>,
 }
 
@@ -51,6 +55,7 @@ impl Credentials {
         Self {
             context,
             chain,
+            profile: settings.profile.clone(),
             current: Mutex::new(None),
         }
     }
@@ -66,7 +71,10 @@ impl Credentials {
         let found = self.chain.provide_credential(&self.context).await;
         let credential = found
             .map_err(|error| format!("no S3 credentials: {error}"))?
-            .ok_or("no S3 credentials: none in the pipeline (s3.access_key_id), the environment, a profile or an instance role")?;
+            .ok_or_else(|| match &self.profile {
+                Some(profile) => format!("no S3 credentials: none in the profile `{profile}` (s3.profile), and no role"),
+                None => "no S3 credentials: none in the pipeline (s3.access_key_id), the environment, a profile or an instance role".to_owned(),
+            })?;
         let usable = Arc::new(AwsCredential {
             key_id: credential.access_key_id.clone(),
             secret_key: credential.secret_access_key.clone(),
@@ -103,10 +111,13 @@ impl object_store::CredentialProvider for Provider {
 
 /// What credential providers may use: files, the environment, processes and HTTP.
 pub fn context() -> Context {
+    let client = reqwest::Client::builder()
+        .connect_timeout(CONNECTED_WITHIN)
+        .timeout(ANSWERED_WITHIN);
     Context::new()
         .with_file_read(reqsign_file_read_tokio::TokioFileRead)
         .with_command_execute(reqsign_command_execute_tokio::TokioCommandExecute)
-        .with_http_send(Http(reqwest::Client::new()))
+        .with_http_send(Http(client.build().unwrap_or_default()))
         .with_env(OsEnv)
 }
 
