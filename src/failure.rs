@@ -80,7 +80,8 @@ impl Failure {
                 .unwrap_or_default()
                 .trim()
                 .to_owned();
-            if !message.contains(&text) && !causes.contains(&text) {
+            let is_said = |said: &String| said.contains(&text);
+            if !is_said(&message) && !causes.iter().any(is_said) {
                 causes.push(text);
             }
             source = cause.source();

@@ -31,6 +31,16 @@ const ONE_PUT: usize = 16 << 20;
 const PART: usize = 8 << 20;
 /// Tries of a request beyond the client's own retries: a connection cut after the request was sent, keys that have expired.
 const TRIES: u32 = 4;
+/// With these codes a store says that it does not know us, or that we may not.
+const REFUSALS: [&str; 6] = [
+    "AccessDenied",
+    "AuthorizationHeaderMalformed",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+];
+const EXPIRED: [&str; 3] = ["ExpiredToken", "TokenRefreshRequired", "RequestExpired"];
 /// Objects removed by one request.
 const REMOVED_AT_ONCE: usize = 16;
 
@@ -282,9 +292,7 @@ impl S3Prefix {
             Error::PermissionDenied { .. }
             | Error::Unauthenticated { .. }
             | Error::Generic { .. }
-                if ["ExpiredToken", "TokenRefreshRequired", "RequestExpired"]
-                    .iter()
-                    .any(|code| error.to_string().contains(code)) =>
+                if is_expired(&said(error)) =>
             {
                 if let Ok(runtime) = self.session.runtime() {
                     runtime.block_on(self.session.credentials.refused());
@@ -529,6 +537,14 @@ impl Store for S3Prefix {
                 modified: meta.last_modified,
             })),
             Err(StorageError::Failed { source, .. }) if is_not_found(source.as_ref()) => Ok(None),
+            // The answer to HEAD has no body; that to GET says why.
+            Err(refused @ StorageError::Refused { .. }) => {
+                let read = self.tried("reading", key, || self.client.get_range(&path, 0..1));
+                Err(match read {
+                    Err(told @ StorageError::Refused { .. }) => told,
+                    _ => refused,
+                })
+            }
             Err(error) => Err(error),
         }
     }
@@ -696,24 +712,71 @@ fn explained(action: &'static str, path: String, error: Error) -> StorageError {
     }
     match &error {
         Error::AlreadyExists { .. } | Error::Precondition { .. } => StorageError::Conflict { path },
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-            let message = between(&text, "<Message>", "</Message>").unwrap_or_default();
-            let reason = match (code, message) {
-                ("", "") => error.to_string(),
-                (code, message) => format!("{code}: {message}"),
-            };
-            StorageError::Refused {
-                action,
-                path,
-                reason,
-            }
-        }
-        _ => StorageError::Failed {
+        Error::NotFound { .. } => StorageError::Failed {
             action,
             path,
             source: error.into(),
         },
+        _ if is_refusal(&error, &text, code) => StorageError::Refused {
+            action,
+            path,
+            reason: reason(&error),
+        },
+        _ => StorageError::Failed {
+            action,
+            path,
+            source: reason(&error).into(),
+        },
     }
+}
+
+/// Listings and parts are refused without a type of error of their own.
+fn is_refusal(error: &Error, text: &str, code: &str) -> bool {
+    let is_typed = matches!(
+        error,
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. }
+    );
+    is_typed
+        || REFUSALS.contains(&code)
+        || ["401", "403"].contains(&status(text).split(' ').next().unwrap_or_default())
+}
+
+/// The answer to HEAD has no body that could say so.
+fn is_expired(text: &str) -> bool {
+    let is_silent = status(text).starts_with("400") && !text.contains("<Code>");
+    is_silent || EXPIRED.iter().any(|code| text.contains(code))
+}
+
+/// `403 Forbidden`, as the client quotes it.
+fn status(text: &str) -> &str {
+    let rest = text.split_once("status code: ").map(|(_, rest)| rest);
+    rest.and_then(|rest| rest.split([':', '\n']).next())
+        .unwrap_or_default()
+        .trim()
+}
+
+/// What the store said, or what became of the connection, without how the client came by it.
+fn reason(error: &Error) -> String {
+    let text = said(error);
+    if let Some(code) = between(&text, "<Code>", "</Code>") {
+        let message = between(&text, "<Message>", "</Message>").unwrap_or_default();
+        return unescaped(format!("{code}: {message}").trim_end_matches(": "));
+    }
+    if !status(&text).is_empty() {
+        return status(&text).to_owned();
+    }
+    let mut causes = vec![error.to_string()];
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Most errors quote their cause.
+        if causes.last().is_some_and(|last| last.contains(&cause_text)) {
+            causes.pop();
+        }
+        causes.push(cause_text);
+        source = cause.source();
+    }
+    causes.join(": ")
 }
 
 /// All that an error and its causes say.
