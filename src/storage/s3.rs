@@ -13,7 +13,8 @@ use object_store::client::ClientConfigKey;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
-    Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig, UpdateVersion,
+    Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
+    UpdateVersion,
 };
 use polars::prelude::cloud::CloudOptions;
 use polars_cloud::{ObjectStoreCredential, PlCredentialProvider};
@@ -561,6 +562,7 @@ impl Store for S3Prefix {
         })?;
         let mut entries = found
             .into_iter()
+            .filter(|meta| !is_folder(meta))
             .map(|meta| {
                 let key = self.below(meta.location.as_ref());
                 Ok(Entry {
@@ -690,6 +692,15 @@ fn careless(path: String, done: &str) -> StorageError {
         text: format!("the store behind {path} does not keep conditional writes: {done}"),
         hint: "publish to a store that honours If-None-Match and If-Match on PUT (AWS S3, Ceph, recent MinIO and R2 do); two runs at once could tear tables here",
     }
+}
+
+/// An empty object that a console or another engine has put there for a folder (`usage/`). The client takes the slash away.
+fn is_folder(meta: &ObjectMeta) -> bool {
+    let has_ending = meta
+        .location
+        .filename()
+        .is_some_and(|name| name.contains('.'));
+    meta.size == 0 && !has_ending
 }
 
 fn is_not_found(error: &(dyn std::error::Error + 'static)) -> bool {
