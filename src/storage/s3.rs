@@ -16,7 +16,7 @@ use object_store::{
     Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
     UpdateVersion,
 };
-use polars::prelude::cloud::CloudOptions;
+use polars::prelude::cloud::{CloudOptions, CloudRetryConfig};
 use polars_cloud::{ObjectStoreCredential, PlCredentialProvider};
 use reqsign_aws_v4::{RequestSigner, StaticCredentialProvider};
 use std::collections::HashMap;
@@ -213,7 +213,15 @@ impl S3Session {
                 Ok((ObjectStoreCredential::Aws(found), now.as_secs() + 1))
             })
         });
+        // polars would give up after ten seconds, whatever the pipeline says.
+        let retry = RetryConfig::default();
+        let retry = CloudRetryConfig {
+            max_retries: Some(self.max_retries),
+            retry_timeout: Some(retry.retry_timeout),
+            ..CloudRetryConfig::default()
+        };
         Ok(CloudOptions::default()
+            .with_retry_config(retry)
             .with_aws(self.settings_of(bucket)?)
             .with_credential_provider(Some(provider)))
     }
@@ -335,6 +343,30 @@ impl S3Prefix {
                 _ => Err(error),
             },
         }
+    }
+
+    /// Writes under conditions that hold, and under some that do not.
+    fn keeps_conditions(&self, key: &str) -> Result<(), StorageError> {
+        let first = self.put(key, b"first", Condition::Absent)?;
+        let careless = |done| Err(careless(self.shown(key), done));
+        match self.put(key, b"second", Condition::Absent) {
+            Err(StorageError::Conflict { .. }) => {}
+            Ok(_) => return careless("it overwrote an object in spite of If-None-Match"),
+            Err(error) => return Err(error),
+        }
+        match self.put(key, b"third", Condition::Matches(&first)) {
+            Ok(_) => {}
+            Err(StorageError::Conflict { .. }) => {
+                return careless("it refused an If-Match that was right");
+            }
+            Err(error) => return Err(error),
+        }
+        match self.put(key, b"fourth", Condition::Matches(&first)) {
+            Err(StorageError::Conflict { .. }) => {}
+            Ok(_) => return careless("it overwrote an object in spite of If-Match"),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     fn version(&self, key: &str, e_tag: Option<String>) -> Result<Version, StorageError> {
@@ -661,27 +693,14 @@ impl Store for S3Prefix {
     }
 
     fn probe(&self, key: &str) -> Result<DateTime<Utc>, StorageError> {
-        let first = self.put(key, b"first", Condition::Absent)?;
-        let careless = |done| Err(careless(self.shown(key), done));
-        match self.put(key, b"second", Condition::Absent) {
-            Err(StorageError::Conflict { .. }) => {}
-            Ok(_) => return careless("it overwrote an object in spite of If-None-Match"),
-            Err(error) => return Err(error),
-        }
-        match self.put(key, b"third", Condition::Matches(&first)) {
-            Ok(_) => {}
-            Err(StorageError::Conflict { .. }) => {
-                return careless("it refused an If-Match that was right");
-            }
-            Err(error) => return Err(error),
-        }
-        match self.put(key, b"fourth", Condition::Matches(&first)) {
-            Err(StorageError::Conflict { .. }) => {}
-            Ok(_) => return careless("it overwrote an object in spite of If-Match"),
-            Err(error) => return Err(error),
-        }
-        let entry = self.entry(key)?;
-        self.remove(&[key.to_owned()])?;
+        let looked = self.keeps_conditions(key).and_then(|()| self.entry(key));
+        // Where we may not write there is nothing to remove.
+        let removed = match &looked {
+            Ok(_) | Err(StorageError::Setup { .. }) => self.remove(&[key.to_owned()]),
+            Err(_) => Ok(()),
+        };
+        let entry = looked?;
+        removed?;
         Ok(entry.map_or(DateTime::UNIX_EPOCH, |entry| entry.modified))
     }
 }
