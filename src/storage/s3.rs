@@ -571,7 +571,7 @@ impl Store for S3Prefix {
             })),
             Err(StorageError::Failed { source, .. }) if is_not_found(source.as_ref()) => Ok(None),
             // The answer to HEAD has no body; that to GET says why.
-            Err(refused @ StorageError::Refused { .. }) => {
+            Err(refused @ StorageError::Refused { .. }) if is_without_words(&refused) => {
                 let read = self.tried("reading", key, || self.client.get_range(&path, 0..1));
                 Err(match read {
                     Err(told @ StorageError::Refused { .. }) => told,
@@ -720,6 +720,11 @@ fn is_folder(meta: &ObjectMeta) -> bool {
         .filename()
         .is_some_and(|name| name.contains('.'));
     meta.size == 0 && !has_ending
+}
+
+/// A refusal of which the store gave nothing but the status.
+fn is_without_words(refused: &StorageError) -> bool {
+    matches!(refused, StorageError::Refused { reason, .. } if reason.starts_with("40"))
 }
 
 fn is_not_found(error: &(dyn std::error::Error + 'static)) -> bool {
