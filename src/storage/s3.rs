@@ -163,6 +163,8 @@ impl S3Session {
             } else {
                 self.url_of(bucket)
             };
+            // polars' client also takes AWS_ENDPOINT_URL_S3 from the environment, which would come before the plain one.
+            all.push((AmazonS3ConfigKey::S3Endpoint, endpoint.clone()));
             all.push((AmazonS3ConfigKey::Endpoint, endpoint));
         }
         Ok(all)
