@@ -331,12 +331,13 @@ fn execute(project: &Project, request: Request, output: Output) -> Result<(), Fa
     for notice in &outcome.results.notices {
         tracing::info!("{notice}");
     }
-    report(&outcome.results, output);
     let store = project.outputs()?;
     tracing::info!(
         "results in {}",
         store.shown(&RunResults::key(&request.run_id))
     );
+    // The last line, also where standard error goes to the same place: Airflow's BashOperator takes the last of both.
+    report(&outcome.results, output);
     match outcome.failure {
         None => Ok(()),
         Some(error) => {
