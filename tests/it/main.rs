@@ -9,6 +9,8 @@
 //! | `cli` | what goes to standard output and standard error, what is written and what is not |
 //! | `config` | pipeline files that load, and reports on those that do not |
 //! | `python` | an independent computation of the same tables, and readers other than our own |
+//! | `airflow` | the shipped DAG under a real Airflow |
+//! | `nightly` | the shipped pipeline for S3, night after night |
 //! | `s3` | an S3 server on this machine, a proxy that fails on demand, keys that expire |
 
 #![allow(
@@ -16,10 +18,12 @@
     reason = "tests read and write their own cases"
 )]
 
+mod airflow;
 mod cli;
 mod company;
 mod config;
 mod messages;
+mod nightly;
 mod project;
 mod properties;
 mod python;
