@@ -66,7 +66,7 @@ struct Common {
     /// Instant that decides which periods are complete: `2026-11-21T03:00:00+09:00` (now when not given).
     #[arg(long)]
     as_of: Option<String>,
-    /// Publish only these tables.
+    /// Publish only these tables: `kpi_values,kpi_summary`.
     #[arg(long, value_delimiter = ',')]
     select: Vec<String>,
     /// Do not publish these tables.
