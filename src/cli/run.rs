@@ -67,7 +67,7 @@ struct Common {
     /// Instant that decides which periods are complete: `2026-11-21T03:00:00+09:00` (now when not given).
     #[arg(long)]
     as_of: Option<String>,
-    /// Publish only these tables.
+    /// Publish only these tables: `kpi_values,kpi_summary`.
     #[arg(long, value_delimiter = ',')]
     select: Vec<String>,
     /// Do not publish these tables.
@@ -342,12 +342,13 @@ fn execute(project: &Project, request: Request, output: Output) -> Result<(), Fa
     for notice in &outcome.results.notices {
         tracing::info!("{notice}");
     }
-    report(&outcome.results, output);
     let store = project.outputs()?;
     tracing::info!(
         "results in {}",
         store.shown(&RunResults::key(&request.run_id))
     );
+    // The last line, also where standard error goes to the same place: Airflow's BashOperator takes the last of both.
+    report(&outcome.results, output);
     match outcome.failure {
         None => Ok(()),
         Some(error) => {

@@ -10,6 +10,8 @@
 //! | `config` | pipeline files that load, and reports on those that do not |
 //! | `python` | an independent computation of the same tables, and readers other than our own |
 //! | `lineage` | OpenLineage events, held against the standard's schemas |
+//! | `airflow` | the shipped DAG under a real Airflow |
+//! | `shipped_nightly` | the shipped pipeline for S3, night after night |
 //! | `s3` | an S3 server on this machine, a proxy that fails on demand, keys that expire |
 
 #![allow(
@@ -17,6 +19,7 @@
     reason = "tests read and write their own cases"
 )]
 
+mod airflow;
 mod cli;
 mod company;
 mod config;
@@ -26,6 +29,7 @@ mod project;
 mod properties;
 mod python;
 mod s3;
+mod shipped_nightly;
 mod stories;
 mod support;
 mod worked_examples;
