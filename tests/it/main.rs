@@ -10,6 +10,11 @@
 //! | `config` | pipeline files that load, and reports on those that do not |
 //! | `python` | an independent computation of the same tables, and readers other than our own |
 //! | `s3` | an S3 server on this machine, a proxy that fails on demand, keys that expire |
+//! | `cloud` | a small company in a bucket, which the files below share |
+//! | `s3_runs` | sources and results on S3: the same bytes as on the local disk |
+//! | `s3_keys` | credentials, where they are found, what is said when they are refused |
+//! | `s3_faults` | networks and stores that fail during a run |
+//! | `s3_parts` | files too large for one request |
 
 #![allow(
     clippy::disallowed_methods,
@@ -17,6 +22,7 @@
 )]
 
 mod cli;
+mod cloud;
 mod company;
 mod config;
 mod messages;
@@ -24,6 +30,10 @@ mod project;
 mod properties;
 mod python;
 mod s3;
+mod s3_faults;
+mod s3_keys;
+mod s3_parts;
+mod s3_runs;
 mod stories;
 mod support;
 mod worked_examples;
