@@ -13,6 +13,11 @@
 //! | `airflow` | the shipped DAG under a real Airflow |
 //! | `shipped_nightly` | the shipped pipeline for S3, night after night |
 //! | `s3` | an S3 server on this machine, a proxy that fails on demand, keys that expire |
+//! | `cloud` | a small company in a bucket, which the files below share |
+//! | `s3_runs` | sources and results on S3: the same bytes as on the local disk |
+//! | `s3_keys` | credentials, where they are found, what is said when they are refused |
+//! | `s3_faults` | networks and stores that fail during a run |
+//! | `s3_parts` | files too large for one request |
 
 #![allow(
     clippy::disallowed_methods,
@@ -21,6 +26,7 @@
 
 mod airflow;
 mod cli;
+mod cloud;
 mod company;
 mod config;
 mod lineage;
@@ -30,6 +36,10 @@ mod properties;
 mod python;
 mod s3;
 mod shipped_nightly;
+mod s3_faults;
+mod s3_keys;
+mod s3_parts;
+mod s3_runs;
 mod stories;
 mod support;
 mod worked_examples;

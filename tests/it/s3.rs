@@ -78,7 +78,7 @@ impl Reply {
     }
 
     #[track_caller]
-    fn succeeded(self) -> Self {
+    pub fn succeeded(self) -> Self {
         assert!(
             (200..300).contains(&self.status),
             "{} {}",
