@@ -9,6 +9,7 @@
 //! | `cli` | what goes to standard output and standard error, what is written and what is not |
 //! | `config` | pipeline files that load, and reports on those that do not |
 //! | `python` | an independent computation of the same tables, and readers other than our own |
+//! | `crash` | runs that are killed, stopped, interrupted, or meet another run or a full disk, while readers look on |
 //! | `s3` | an S3 server on this machine, a proxy that fails on demand, keys that expire |
 
 #![allow(
@@ -19,6 +20,7 @@
 mod cli;
 mod company;
 mod config;
+mod crash;
 mod messages;
 mod project;
 mod properties;
