@@ -27,8 +27,8 @@ use manifest::{Basis, Manifest, ManifestError, Manifests, Unit};
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 pub use audit::{AuditError, Check};
@@ -164,11 +164,18 @@ pub struct Session {
     pub store: Arc<dyn Store>,
     publisher: Publisher,
     lock: Mutex<Lock>,
-    /// Held while files are committed; a signal waits for it.
-    gate: Mutex<()>,
+    /// Shared by all that writes below the root, so that a signal can wait for it and let nothing begin after it.
+    gate: RwLock<()>,
+    is_closed: AtomicBool,
     manifests: Mutex<Manifests>,
     /// Data files as they lay there when the session opened, by key.
     listing: Mutex<BTreeMap<String, Entry>>,
+}
+
+/// What was published of a period. No signal ends the run before this is dropped: first the results say so.
+pub struct PublishedPeriod<'a> {
+    pub units: Vec<PublishedUnit>,
+    _gate: RwLockReadGuard<'a, ()>,
 }
 
 /// A file to be, with what lies at its place.
@@ -221,7 +228,8 @@ impl Session {
             store,
             publisher,
             lock: Mutex::new(lock),
-            gate: Mutex::new(()),
+            gate: RwLock::new(()),
+            is_closed: AtomicBool::new(false),
             manifests: Mutex::new(manifests),
             listing: Mutex::new(listing),
         })
@@ -249,7 +257,7 @@ impl Session {
     }
 
     /// Publishes one period: all of its tables, or none.
-    pub fn publish(&self, work: Work) -> Result<Vec<PublishedUnit>, PublishError> {
+    pub fn publish(&self, work: Work) -> Result<PublishedPeriod<'_>, PublishError> {
         let period = work.period;
         let old = held(&self.manifests).get(&period.start).cloned();
         let candidates = self.candidates(&work, old.as_ref().map(|(manifest, _)| manifest))?;
@@ -282,6 +290,7 @@ impl Session {
             .collect();
         let is_news = old.as_ref().is_none_or(|(old, _)| *old != manifest);
         let version = old.map(|(_, version)| version);
+        let gate = self.uninterrupted();
         if !changed.is_empty() {
             let entries = changed.iter().map(|candidate| journal::Entry {
                 table: candidate.contract.table.clone(),
@@ -322,12 +331,14 @@ impl Session {
                 published_at: Some(now),
                 checks,
             });
-        Ok(published.collect())
+        Ok(PublishedPeriod {
+            units: published.collect(),
+            _gate: gate,
+        })
     }
 
     /// From here on the period will be committed, by this run or by the next one.
     fn commit(&self, journal: Journal) -> Result<(), PublishError> {
-        let _gate = held(&self.gate);
         let period = journal.manifest.period_start;
         let key = journal.write(self.store.as_ref())?;
         held(&self.lock).set_journal(Some(key.clone()))?;
@@ -463,6 +474,7 @@ impl Session {
             None
         } else {
             let staged = format!("{prefix}/{}", candidate.key);
+            let _gate = self.uninterrupted();
             self.store.stage(&staged, &candidate.bytes)?;
             step("unit_staged");
             self.store.read(&staged)?.map(|(bytes, _)| bytes)
@@ -561,6 +573,7 @@ impl Session {
 
     /// Remembers that a period could not be published, so that `plan` and `backfill --reprocess failed` know.
     pub fn record_failure(&self, period: &Period, reason: &str) -> Result<(), PublishError> {
+        let _gate = self.uninterrupted();
         let old = held(&self.manifests).get(&period.start).cloned();
         let (mut manifest, version) = match old {
             Some((manifest, version)) => (manifest, Some(version)),
@@ -580,13 +593,28 @@ impl Session {
         Ok(())
     }
 
-    /// Waits for the commit at hand and lets none begin until the guard is dropped.
-    pub fn between_commits(&self) -> MutexGuard<'_, ()> {
-        held(&self.gate)
+    /// A signal waits until the guard is dropped. Do not ask for one while you have one.
+    pub fn uninterrupted(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the commit at hand, and lets nothing more be written until the guard is dropped.
+    pub fn between_commits(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the store whether the lock is still ours.
+    pub fn confirm(&self) -> Result<(), LockError> {
+        held(&self.lock).confirm()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
     }
 
     /// Clears what was staged and gives the lock back.
     pub fn close(&self) -> Result<(), PublishError> {
+        self.is_closed.store(true, Ordering::SeqCst);
         let mut lock = held(&self.lock);
         if lock.journal().is_none() {
             upkeep::clear_staging(self.store.as_ref())?;
