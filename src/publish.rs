@@ -651,6 +651,13 @@ fn recover(store: &dyn Store, key: &str) -> Result<(), PublishError> {
             source,
         })?;
     let period = journal.manifest.period_start;
+    if !journal.can_be_finished(store)? {
+        tracing::warn!(
+            run_id = journal.run_id,
+            "files that an earlier run had staged for {period} are gone; what it had not committed counts as stale"
+        );
+        return Ok(());
+    }
     tracing::warn!(
         run_id = journal.run_id,
         "finishing the period {period} that an earlier run had begun to commit"
