@@ -30,6 +30,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
+use upkeep::Remains;
 
 pub use audit::{AuditError, Check};
 pub use restate::input_changes;
@@ -220,7 +221,11 @@ impl Session {
             lock.set_journal(None)?;
             store.remove(&[key])?;
         }
-        upkeep::clear_leftovers(store.as_ref())?;
+        let remains = Remains::of_the_dead(store.as_ref(), lock.unclosed())?;
+        if !remains.is_empty() {
+            lock.confirm()?;
+            remains.clear(store.as_ref())?;
+        }
         step("recovered");
         let manifests = manifest::read_all(store.as_ref())?;
         let listing = data_files(store.as_ref())?;
@@ -261,7 +266,7 @@ impl Session {
         let period = work.period;
         let old = held(&self.manifests).get(&period.start).cloned();
         let candidates = self.candidates(&work, old.as_ref().map(|(manifest, _)| manifest))?;
-        let prefix = format!("_cskpi/staging/{}", self.publisher.run_id);
+        let prefix = upkeep::staging(&self.publisher.run_id);
         let audits = in_parallel(&candidates, |candidate| {
             self.staged(candidate, &prefix, &work)
         });
@@ -612,17 +617,34 @@ impl Session {
         self.is_closed.load(Ordering::SeqCst)
     }
 
-    /// Clears what was staged and gives the lock back.
+    /// Clears what we have staged and gives the lock back.
     pub fn close(&self) -> Result<(), PublishError> {
         self.is_closed.store(true, Ordering::SeqCst);
         let mut lock = held(&self.lock);
         if lock.journal().is_none() {
-            upkeep::clear_staging(self.store.as_ref())?;
+            self.clear_own()?;
         }
         step("staging_cleared");
         lock.free()?;
         step("lock_freed");
         Ok(())
+    }
+
+    /// Clears what is ours alone after the lock was lost. If the lock named our journal, its successor finishes that and
+    /// clears up.
+    pub fn abandon(&self) {
+        if held(&self.lock).journal().is_none()
+            && let Err(error) = self.clear_own()
+        {
+            tracing::warn!("what was staged is left for the next run to clear: {error}");
+        }
+    }
+
+    /// Never the whole folder: should the lock be lost by now, the others in it are those of our successor.
+    fn clear_own(&self) -> Result<(), StorageError> {
+        let run_id = &self.publisher.run_id;
+        self.store.remove(&[Journal::key(run_id)])?;
+        self.store.remove_folder(&upkeep::staging(run_id))
     }
 }
 

@@ -138,13 +138,17 @@ impl Run<'_> {
             self.written()?;
         }
         step("results_begun");
-        let failure = match self.published(&chosen) {
-            // The root is another run's now; it also closes the results of this one.
-            Some(lost @ RunError::Publish(PublishError::Lock(LockError::Lost { .. }))) => {
+        let failure = self.published(&chosen);
+        // The root may be another run's by now.
+        {
+            let _no_signal_now = session.uninterrupted();
+            if let Err(lost @ LockError::Lost { .. }) = session.confirm() {
+                session.abandon();
+                let lost = RunError::from(PublishError::from(lost));
+                self.say_interrupted(&lost);
                 return Err(lost);
             }
-            failure => failure,
-        };
+        }
         let _no_signal_now = session.between_commits();
         let results = {
             let mut results = held(self.results);
@@ -360,6 +364,18 @@ impl Run<'_> {
             }
         }
         Ok(self.session.set_closed().map_err(PublishError::from)?)
+    }
+
+    /// The run that took the lock over says so, too; but what stands there may be of us since.
+    fn say_interrupted(&self, why: &RunError) {
+        let mut results = held(self.results);
+        results.status = RunStatus::Interrupted;
+        results.error = Some(crate::failure::Failure::text_of(why));
+        results.finished_at = Some((self.request.clock)());
+        drop(results);
+        if let Err(error) = self.written() {
+            tracing::warn!("the results could not be written: {error}");
+        }
     }
 
     fn written(&self) -> Result<(), RunError> {
