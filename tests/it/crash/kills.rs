@@ -114,6 +114,10 @@ fn killed_while_it_recovers(kind: Kind) {
             killed(root, fault);
         });
     }
+    trial.of("what it had staged is gone", |root| {
+        killed(root, "lock_committing:2");
+        root.remove_folder("_cskpi/staging");
+    });
     trial.of("three times", |root| {
         killed(root, "unit_committed:2");
         killed(root, "unit_committed:2");

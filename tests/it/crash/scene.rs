@@ -278,6 +278,17 @@ impl Root {
         }
     }
 
+    pub fn remove_folder(&self, folder: &str) {
+        match &self.place {
+            Place::Disk(root) => fs::remove_dir_all(root.join(folder)).unwrap(),
+            Place::S3 { server, bucket, .. } => {
+                for (key, ..) in server.list(bucket, &format!("root/{folder}/")) {
+                    server.delete(bucket, &key);
+                }
+            }
+        }
+    }
+
     /// How `tests/readers/poll.py` names it.
     pub fn for_readers(&self) -> String {
         match &self.place {
