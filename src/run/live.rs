@@ -1,7 +1,7 @@
 //! A run that can be ended by a signal: the commit at hand is finished, results are written, the lock is given back.
 
 use super::results::{RunResults, RunStatus};
-use crate::publish::Session;
+use crate::publish::{PublishError, Session};
 use chrono::{DateTime, Utc};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,33 +9,39 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Default)]
 pub struct Live {
     run: Mutex<Option<(Arc<Session>, Arc<Mutex<RunResults>>)>>,
-    /// Held while the lock is taken and what a dead run left is cleared up.
-    opening: Mutex<()>,
 }
 
 impl Live {
-    /// A signal waits until the guard is dropped.
-    pub(super) fn opening(&self) -> MutexGuard<'_, ()> {
-        held(&self.opening)
-    }
-
-    pub(super) fn begin(&self, session: &Arc<Session>, results: &Arc<Mutex<RunResults>>) {
-        *held(&self.run) = Some((Arc::clone(session), Arc::clone(results)));
+    /// Opens the run's session. A signal waits until it is open: from the moment in which it takes the lock, there is one to
+    /// give back.
+    pub(super) fn begin(
+        &self,
+        results: &Arc<Mutex<RunResults>>,
+        open: impl FnOnce() -> Result<Session, PublishError>,
+    ) -> Result<Arc<Session>, PublishError> {
+        let mut run = held(&self.run);
+        let session = Arc::new(open()?);
+        *run = Some((Arc::clone(&session), Arc::clone(results)));
+        Ok(session)
     }
 
     pub(super) fn end(&self) {
         *held(&self.run) = None;
     }
 
-    /// Ends the run in good order. The process must exit after this: no commit will begin any more.
+    /// Ends the run in good order. The process must exit after this: nothing will begin any more.
     pub fn interrupt(&self, now: DateTime<Utc>, reason: &str) -> Option<RunResults> {
-        let _opened = held(&self.opening);
-        let (session, results) = held(&self.run).clone()?;
+        let run = held(&self.run);
+        let Some((session, results)) = &*run else {
+            std::mem::forget(run);
+            return None;
+        };
         let gate = session.between_commits();
-        let mut results = held(&results).clone();
-        if results.finished_at.is_some() {
+        if session.is_closed() {
+            // It was done when the signal came.
             return None;
         }
+        let mut results = held(results).clone();
         results.status = RunStatus::Interrupted;
         results.finished_at = Some(now);
         results.error = Some(reason.to_owned());

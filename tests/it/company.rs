@@ -208,7 +208,7 @@ impl Dice {
     }
 
     /// A number from 0 to `count` − 1.
-    fn below(&mut self, count: usize) -> usize {
+    pub fn below(&mut self, count: usize) -> usize {
         (self.0.next_u64() % count as u64) as usize
     }
 

@@ -12,6 +12,7 @@
 //! | `lineage` | OpenLineage events, held against the standard's schemas |
 //! | `airflow` | the shipped DAG under a real Airflow |
 //! | `shipped_nightly` | the shipped pipeline for S3, night after night |
+//! | `crash` | runs that are killed, stopped, interrupted, or meet another run or a full disk, while readers look on |
 //! | `s3` | an S3 server on this machine, a proxy that fails on demand, keys that expire |
 //! | `cloud` | a small company in a bucket, which the files below share |
 //! | `s3_runs` | sources and results on S3: the same bytes as on the local disk |
@@ -30,6 +31,7 @@ mod cloud;
 mod company;
 mod config;
 mod lineage;
+mod crash;
 mod messages;
 mod project;
 mod properties;
