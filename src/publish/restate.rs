@@ -133,30 +133,36 @@ fn values(frame: &DataFrame) -> PolarsResult<Values> {
     Ok(rows.collect())
 }
 
-/// `kpi_values` with `is_restated` where a value is not the one that was reported.
-pub fn marked(kpis: DataFrame, reported: &DataFrame) -> PolarsResult<DataFrame> {
+/// `kpi_values` with `is_restated` where a value is not the one that was reported. A metric or dimension of which nothing was
+/// reported restates nothing.
+pub fn marked(mut kpis: DataFrame, reported: &DataFrame) -> PolarsResult<DataFrame> {
     let reported = values(reported)?;
+    let was_reported = groups(&reported);
     let text = |name: &str| kpis.column(name)?.str();
     let (dimension, member, metric) = (text("dimension")?, text("member")?, text("metric")?);
     let value = kpis.column("value")?.f64()?;
     let owned = |column: &StringChunked, row: usize| column.get(row).unwrap_or_default().to_owned();
+    let is_restated = |row: usize| {
+        let (dimension, metric) = (owned(dimension, row), owned(metric, row));
+        let key = (dimension.clone(), owned(member, row), metric.clone());
+        match reported.get(&key) {
+            Some((old, _)) => *old != value.get(row),
+            None => value.get(row).is_some() && was_reported.contains(&(dimension, metric)),
+        }
+    };
     let marks: BooleanChunked = (0..kpis.height())
-        .map(|row| {
-            let key = (
-                owned(dimension, row),
-                owned(member, row),
-                owned(metric, row),
-            );
-            Some(
-                reported
-                    .get(&key)
-                    .is_none_or(|(old, _)| *old != value.get(row)),
-            )
-        })
+        .map(|row| Some(is_restated(row)))
         .collect();
-    let mut kpis = kpis.clone();
     kpis.with_column(marks.with_name("is_restated".into()).into_column())?;
     Ok(kpis)
+}
+
+/// The metrics that there are values of, by dimension.
+fn groups(values: &Values) -> BTreeSet<(String, String)> {
+    values
+        .keys()
+        .map(|(dimension, _, metric)| (dimension.clone(), metric.clone()))
+        .collect()
 }
 
 /// The values of a period as they are reported now.
@@ -171,12 +177,6 @@ pub fn as_reported(kpis: &DataFrame, closes_on: NaiveDate) -> PolarsResult<DataF
 /// that is published no longer, restates nothing.
 pub fn restatements(old: &DataFrame, new: &DataFrame, about: &About) -> PolarsResult<DataFrame> {
     let (old, new) = (values(old)?, values(new)?);
-    let groups = |values: &Values| -> BTreeSet<(String, String)> {
-        values
-            .keys()
-            .map(|(dimension, _, metric)| (dimension.clone(), metric.clone()))
-            .collect()
-    };
     let (had, has) = (groups(&old), groups(&new));
     let mut rows: Vec<(&Key, Option<f64>, Option<f64>, bool)> = Vec::new();
     for (key, (value, is_complete)) in &new {
