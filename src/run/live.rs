@@ -20,12 +20,11 @@ impl Live {
         *held(&self.run) = None;
     }
 
-    /// Ends the run in good order. The process must exit after this: no commit will begin any more.
-    pub fn interrupt(&self, now: DateTime<Utc>, reason: &str) {
+    /// Ends the run in good order, and gives its results if it had begun. The process must exit after this: no commit will
+    /// begin any more.
+    pub fn interrupt(&self, now: DateTime<Utc>, reason: &str) -> Option<RunResults> {
         let run = held(&self.run);
-        let Some((session, results)) = &*run else {
-            return;
-        };
+        let (session, results) = run.as_ref()?;
         let gate = session.between_commits();
         let mut results = held(results).clone();
         results.status = RunStatus::Interrupted;
@@ -45,6 +44,7 @@ impl Live {
             );
         }
         std::mem::forget(gate);
+        Some(results)
     }
 }
 
