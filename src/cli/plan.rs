@@ -228,14 +228,14 @@ pub(super) fn shown(
             lines.iter().for_each(|line| say!("  {line}"));
         }
     }
-    for plan in &plans {
-        if let Some(failure) = &plan.failure {
-            say!(
-                "failed last time\n  {}: {}",
-                calendar.label(plan.index),
-                failure.lines().next().unwrap_or_default()
-            );
-        }
+    let failed = |plan: &PeriodPlan| {
+        let first_line = plan.failure.as_ref()?.lines().next()?;
+        Some(format!("{}: {first_line}", calendar.label(plan.index)))
+    };
+    let failed: Vec<String> = plans.iter().filter_map(failed).collect();
+    if !failed.is_empty() {
+        say!("failed last time");
+        failed.iter().for_each(|line| say!("  {line}"));
     }
     let chosen = plans
         .iter()
