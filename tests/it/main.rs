@@ -8,7 +8,12 @@
 //! | `messages` | what is refused: exit codes and what is said |
 //! | `cli` | what goes to standard output and standard error, what is written and what is not |
 //! | `config` | pipeline files that load, and reports on those that do not |
+//! | `backfill` | many periods at once, kills, periods that fail, retries, which periods are taken |
+//! | `closing` | what `close:` freezes |
+//! | `nightly` | inputs and settings change between runs: what goes stale, what is restated and why |
 //! | `python` | an independent computation of the same tables, and readers other than our own |
+//! | `plans` | what `plan` knows, plans that are written down, types that must not change |
+//! | `upkeep` | `verify`, `vacuum`, tables about runs, the line for a scheduler |
 //! | `s3` | an S3 server on this machine, a proxy that fails on demand, keys that expire |
 
 #![allow(
@@ -16,16 +21,22 @@
     reason = "tests read and write their own cases"
 )]
 
+mod backfill;
 mod cli;
+mod closing;
 mod company;
 mod config;
+mod dated;
 mod messages;
+mod nightly;
+mod plans;
 mod project;
 mod properties;
 mod python;
 mod s3;
 mod stories;
 mod support;
+mod upkeep;
 mod worked_examples;
 
 /// A file that is not declared above would never run.
