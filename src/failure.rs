@@ -99,11 +99,13 @@ impl Failure {
 
     /// An error and its causes in one line of text.
     pub fn text_of(error: &dyn Error) -> String {
-        let failure = Self::of(Kind::Run, error);
-        let all: Vec<String> = std::iter::once(failure.message)
-            .chain(failure.causes)
-            .collect();
-        all.join(": ")
+        Self::of(Kind::Run, error).text()
+    }
+
+    /// The message and its causes in one line of text.
+    pub fn text(&self) -> String {
+        let all = std::iter::once(&self.message).chain(&self.causes);
+        all.map(String::as_str).collect::<Vec<_>>().join(": ")
     }
 
     /// As it is printed on standard error.

@@ -8,6 +8,7 @@ mod functions;
 mod guard;
 mod literals;
 pub mod nearest;
+mod quotient;
 
 use polars::prelude::{DataType, Expr, Operator, PolarsResult};
 use sqlparser::ast::SelectItem;
@@ -15,9 +16,9 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
 use sqlparser::tokenizer::{Token, Tokenizer};
-use std::sync::Arc;
 
 pub use functions::AGGREGATES;
+pub use quotient::quotient;
 
 /// Longest expression.
 pub const MAX_BYTES: usize = 4_000;
@@ -70,12 +71,7 @@ impl SqlExpr {
             Expr::BinaryExpr { left, op, right }
                 if matches!(op, Operator::TrueDivide | Operator::RustDivide) =>
             {
-                let float = |side: Arc<Expr>| Arc::new((*side).clone().cast(DataType::Float64));
-                Expr::BinaryExpr {
-                    left: float(left),
-                    op,
-                    right: float(right),
-                }
+                quotient((*left).clone(), (*right).clone())
             }
             Expr::Agg(_) if needs_floats => node.cast(DataType::Float64),
             node => node,

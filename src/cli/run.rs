@@ -5,7 +5,7 @@ use crate::config::Calendar;
 use crate::failure::Failure;
 use crate::lineage::Emitter;
 use crate::period::PeriodRange;
-use crate::plan::Reprocess;
+use crate::plan::{PeriodPlan, Reprocess};
 use crate::publish::UnitStatus;
 use crate::run::live::Live;
 use crate::run::results::{RunResults, RunStatus, Summary};
@@ -87,15 +87,59 @@ pub(super) enum Output {
     Json,
 }
 
+/// What a command line comes to.
+enum Asked {
+    /// Why there is nothing to do.
+    Nothing(String),
+    Run(Box<Project>, Box<Request>),
+    /// What would be done was shown.
+    Shown {
+        periods: usize,
+        to_do: usize,
+    },
+}
+
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
+    done(asked_of_run(args), args.common.output)
+}
+
+pub fn backfill(args: &BackfillArgs) -> Result<(), Failure> {
+    done(asked_of_backfill(args), args.common.output)
+}
+
+pub fn retry(args: &RetryArgs) -> Result<(), Failure> {
+    done(asked_of_retry(args), args.output)
+}
+
+/// Does what was asked for. A scheduler gets its line, whatever comes of it.
+fn done(asked: Result<Asked, Failure>, output: Output) -> Result<(), Failure> {
+    let line = match asked {
+        Ok(Asked::Run(project, request)) => return execute(&project, *request, output),
+        Ok(Asked::Nothing(why)) => {
+            tracing::info!("nothing to do: {why}");
+            Ok(serde_json::json!({"status": "nothing_to_do", "periods": 0}))
+        }
+        Ok(Asked::Shown { periods, to_do }) => {
+            Ok(serde_json::json!({"status": "dry_run", "periods": periods, "to_do": to_do}))
+        }
+        Err(failure) => Err(failure),
+    };
+    if output == Output::Json {
+        let failed = |failure: &Failure| serde_json::json!({"status": "failed", "periods": 0, "error": failure.text()});
+        say!("{}", line.as_ref().map_or_else(failed, Clone::clone));
+    }
+    line.map(|_| ())
+}
+
+fn asked_of_run(args: &RunArgs) -> Result<Asked, Failure> {
     let project = project(&args.pipeline)?;
     if let Some(file) = &args.plan {
-        return planned(&project, file, args.common.output);
+        return planned(project, file);
     }
     let at = as_of(args.common.as_of.as_deref())?;
     let calendar = &project.pipeline.calendar;
     let Some(last) = calendar.last_complete(at) else {
-        return nothing_to_do(calendar, args.common.output);
+        return Ok(Asked::Nothing(nothing_complete(calendar)));
     };
     let periods = match &args.period {
         None => calendar.nightly(last),
@@ -107,19 +151,15 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
             }
         }
     };
-    execute(
-        &project,
-        request(periods, at, &args.common)?,
-        args.common.output,
-    )
+    asked(project, request(periods, at, &args.common)?)
 }
 
 /// Does what a plan's file says, if the inputs are still those that it was made for.
-fn planned(project: &Project, file: &str, output: Output) -> Result<(), Failure> {
+fn planned(project: Project, file: &str) -> Result<Asked, Failure> {
     let plan = plan::PlanFile::read(file)?;
-    plan.check(project, file)?;
+    plan.check(&project, file)?;
     if plan.periods.is_empty() {
-        return nothing_to_do(&project.pipeline.calendar, output);
+        return Ok(Asked::Nothing(format!("the plan {file} has no period")));
     }
     let started_at = now();
     let request = Request {
@@ -134,10 +174,10 @@ fn planned(project: &Project, file: &str, output: Output) -> Result<(), Failure>
         started_at,
         clock: now,
     };
-    execute(project, request, output)
+    asked(project, request)
 }
 
-pub fn backfill(args: &BackfillArgs) -> Result<(), Failure> {
+fn asked_of_backfill(args: &BackfillArgs) -> Result<Asked, Failure> {
     let project = project(&args.pipeline)?;
     let at = as_of(args.common.as_of.as_deref())?;
     let calendar = &project.pipeline.calendar;
@@ -150,7 +190,7 @@ pub fn backfill(args: &BackfillArgs) -> Result<(), Failure> {
     };
     let last = match &args.end {
         None => match last_complete {
-            None => return nothing_to_do(calendar, args.common.output),
+            None => return Ok(Asked::Nothing(nothing_complete(calendar))),
             Some(last) => last,
         },
         Some(text) => named_end(calendar, text, last_or_begin)?,
@@ -165,12 +205,17 @@ pub fn backfill(args: &BackfillArgs) -> Result<(), Failure> {
         ..request(PeriodRange { first, last }, at, &args.common)?
     };
     if args.dry_run {
-        return plan::shown(&project, &request).map(|_| ());
+        let (plans, _) = plan::shown(&project, &request)?;
+        let is_chosen = |plan: &&PeriodPlan| plan.is_chosen(request.reprocess);
+        return Ok(Asked::Shown {
+            periods: plans.len(),
+            to_do: plans.iter().filter(is_chosen).count(),
+        });
     }
-    execute(&project, request, args.common.output)
+    asked(project, request)
 }
 
-pub fn retry(args: &RetryArgs) -> Result<(), Failure> {
+fn asked_of_retry(args: &RetryArgs) -> Result<Asked, Failure> {
     let project = project(&args.pipeline)?;
     let calendar = &project.pipeline.calendar;
     let earlier = RunResults::read(project.outputs()?.as_ref(), &args.run_id)?;
@@ -189,8 +234,8 @@ pub fn retry(args: &RetryArgs) -> Result<(), Failure> {
         .map(|start| calendar.index_of(*start))
         .collect();
     if left.is_empty() {
-        tracing::info!("nothing to do: run {} has no failed units", args.run_id);
-        return said_nothing_to_do(args.output);
+        let why = format!("run {} has no failed units", args.run_id);
+        return Ok(Asked::Nothing(why));
     }
     let started_at = now();
     let request = Request {
@@ -205,7 +250,12 @@ pub fn retry(args: &RetryArgs) -> Result<(), Failure> {
         started_at,
         clock: now,
     };
-    execute(&project, request, args.output)
+    asked(project, request)
+}
+
+fn asked(project: Project, request: Request) -> Result<Asked, Failure> {
+    checked(&project, &request)?;
+    Ok(Asked::Run(Box::new(project), Box::new(request)))
 }
 
 fn request(periods: PeriodRange, at: DateTime<Utc>, common: &Common) -> Result<Request, Failure> {
@@ -226,18 +276,9 @@ fn request(periods: PeriodRange, at: DateTime<Utc>, common: &Common) -> Result<R
     })
 }
 
-/// A scheduler gets its line all the same.
-fn nothing_to_do(calendar: &Calendar, output: Output) -> Result<(), Failure> {
+fn nothing_complete(calendar: &Calendar) -> String {
     let (grain, begin) = (calendar.grain.name(), calendar.begin);
-    tracing::info!("nothing to do: no {grain} since {begin} is complete yet");
-    said_nothing_to_do(output)
-}
-
-fn said_nothing_to_do(output: Output) -> Result<(), Failure> {
-    if output == Output::Json {
-        say!(r#"{{"status":"nothing_to_do","periods":0}}"#);
-    }
-    Ok(())
+    format!("no {grain} since {begin} is complete yet")
 }
 
 /// A period as a user names it, between the calendar's begin and end.
@@ -290,7 +331,6 @@ pub(super) fn named_end(calendar: &Calendar, text: &str, last: i32) -> Result<i3
 
 fn execute(project: &Project, request: Request, output: Output) -> Result<(), Failure> {
     let pipeline = &project.pipeline;
-    checked(project, &request)?;
     let calendar = &pipeline.calendar;
     let incomplete: Vec<String> = request
         .periods
@@ -315,7 +355,7 @@ fn execute(project: &Project, request: Request, output: Output) -> Result<(), Fa
     let stages = terminal::Stages::new(terminal::is_watched() && output == Output::Text);
     let live = Arc::new(Live::default());
     let emitter = Emitter::new(pipeline, &project.catalogue, &request).map(Arc::new);
-    end_on_signals(&live, emitter.clone())?;
+    end_on_signals(&live, emitter.clone(), output)?;
     if let Some(emitter) = &emitter {
         emitter.start(request.started_at);
     }
@@ -381,7 +421,11 @@ pub(super) fn checked(project: &Project, request: &Request) -> Result<(), Failur
 }
 
 /// SIGINT and SIGTERM let the commit at hand be finished; then the process ends with the signal's code.
-fn end_on_signals(live: &Arc<Live>, emitter: Option<Arc<Emitter>>) -> Result<(), Failure> {
+fn end_on_signals(
+    live: &Arc<Live>,
+    emitter: Option<Arc<Emitter>>,
+    output: Output,
+) -> Result<(), Failure> {
     let live = Arc::clone(live);
     let signals = Signals::new([SIGINT, SIGTERM]);
     let mut signals = signals
@@ -394,9 +438,11 @@ fn end_on_signals(live: &Arc<Live>, emitter: Option<Arc<Emitter>>) -> Result<(),
                 "SIGTERM"
             };
             tracing::warn!("{name}: finishing the commit at hand");
-            let results = live.interrupt(now(), &format!("ended by {name}"));
-            if let (Some(emitter), Some(results)) = (&emitter, &results) {
-                emitter.end(results);
+            if let Some(results) = live.interrupt(now(), &format!("ended by {name}")) {
+                if let Some(emitter) = &emitter {
+                    emitter.end(&results);
+                }
+                report(&results, output);
             }
             std::process::exit(128 + signal);
         }

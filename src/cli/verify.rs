@@ -49,6 +49,11 @@ pub fn verify(args: &Args) -> Result<(), Failure> {
             "`cskpi plan` shows them as missing or stale; `cskpi backfill` publishes them again",
         );
     }
+    if others && args.deep {
+        failure = failure.hint(
+            "an altered file that `cskpi plan` calls up to date still has its size and its time; remove it first",
+        );
+    }
     if orphans {
         failure = failure.hint("`cskpi vacuum --older-than 0d --dry-run` lists what could be cleared; a table published by an earlier version is adopted by its next run");
     }

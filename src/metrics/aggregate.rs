@@ -3,7 +3,7 @@
 use super::catalogue::{self, Catalogue, DAYS_IN_PERIOD, Metric};
 use crate::columns::*;
 use crate::facts::{Context, each_period};
-use crate::sql::SqlExpr;
+use crate::sql::{SqlExpr, quotient};
 use polars::prelude::*;
 
 /// A way to group accounts: name, and the expression of the member's text. Accounts whose member is null are left out.
@@ -129,7 +129,7 @@ fn value(metric: &Metric) -> Expr {
     }
     let denominator = col(part(&metric.id, "denominator"));
     when(denominator.clone().neq(lit(0.0)))
-        .then(numerator / denominator)
+        .then(quotient(numerator, denominator))
         .otherwise(lit(NULL))
 }
 

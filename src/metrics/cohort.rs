@@ -7,6 +7,7 @@ use crate::columns::*;
 use crate::facts::merges::AccountMap;
 use crate::facts::{Context, money};
 use crate::period::PeriodRange;
+use crate::sql::quotient;
 use polars::prelude::*;
 
 /// Index of the period that a cell tells of: cohort period + age.
@@ -62,7 +63,7 @@ pub fn cohort_retention(
     let ratio = |numerator: Expr, denominator: &str| {
         let divisor = col(denominator).cast(DataType::Float64);
         when(divisor.clone().neq(lit(0.0)))
-            .then(numerator.cast(DataType::Float64) / divisor)
+            .then(quotient(numerator, divisor))
             .otherwise(lit(NULL))
     };
     Ok(every_age

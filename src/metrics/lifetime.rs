@@ -2,6 +2,7 @@
 
 use crate::columns::*;
 use crate::facts::{Context, each_period, money};
+use crate::sql::quotient;
 use polars::prelude::*;
 
 /// Adds `ltv_to_date`, `ltv_expected` and `ltv_percentile` to account × period rows (docs/definitions.md § 6).
@@ -90,7 +91,7 @@ pub fn with_ltv(
         )
         .with_column(
             when(is_customer())
-                .then(smaller / customers)
+                .then(quotient(smaller, customers))
                 .otherwise(lit(NULL))
                 .alias(LTV_PERCENTILE),
         )

@@ -153,7 +153,7 @@ pub fn marked(mut kpis: DataFrame, reported: &DataFrame) -> PolarsResult<DataFra
         .map(|(key, value, _)| {
             Some(match reported.get(&key) {
                 Some((old, _)) => *old != value,
-                None => had.contains(&(key.0, key.2)),
+                None => value.is_some() && had.contains(&(key.0, key.2)),
             })
         })
         .collect();

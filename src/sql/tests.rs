@@ -377,3 +377,53 @@ fn the_largest_expressions_pass() {
     let nested = format!("{}a{}", "(".repeat(20), ")".repeat(20));
     assert!(parse(&nested).is_ok());
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test looks at the result")]
+fn a_quotient_is_the_same_for_one_row_and_for_many() {
+    use polars::prelude::{IntoLazy, SortMultipleOptions, col, df, lit};
+
+    // 112000 / 3 and 112000 × (1 / 3) differ in their last bit.
+    let of_rows = |rows: usize, divisor: &str| -> Vec<f64> {
+        let frame = df!("n" => vec![112_000.0; rows], "threes" => vec![3i64; rows]).unwrap();
+        let same = lit(3i64).alias("same");
+        let divided = parse(&format!("n / {divisor}"))
+            .unwrap()
+            .to_polars()
+            .unwrap();
+        let frame = frame.lazy().with_column(same).select([divided.alias("q")]);
+        let frame = frame.collect().unwrap();
+        frame
+            .column("q")
+            .unwrap()
+            .f64()
+            .unwrap()
+            .into_no_null_iter()
+            .collect()
+    };
+    for divisor in ["3", "3.0", "threes", "same"] {
+        for rows in [0, 1, 2, 7] {
+            assert_eq!(
+                of_rows(rows, divisor),
+                vec![112_000.0 / 3.0; rows],
+                "{divisor}"
+            );
+        }
+    }
+    // In groups, too, and with what is null.
+    let frame = df!("g" => [1, 1, 2], "n" => [Some(100_000.0), Some(12_000.0), None]).unwrap();
+    let of_groups = parse("SUM(n) / 3 + MAX(n) / COUNT(*)")
+        .unwrap()
+        .to_polars()
+        .unwrap();
+    let sums = frame
+        .lazy()
+        .group_by([col("g")])
+        .agg([of_groups.alias("q")]);
+    let sums = sums
+        .sort(["g"], SortMultipleOptions::default())
+        .collect()
+        .unwrap();
+    let found: Vec<Option<f64>> = sums.column("q").unwrap().f64().unwrap().iter().collect();
+    assert_eq!(found, [Some(112_000.0 / 3.0 + 50_000.0), None]);
+}

@@ -86,14 +86,20 @@ pub fn fields(line: &str) -> Vec<String> {
 impl Company {
     /// `SEED=1000 cargo test properties` tries other companies.
     pub fn generated(seed: u64) -> Self {
+        Self::of_size(
+            "--accounts 80 --months 14 --events 4000 --start 2024-01",
+            seed,
+        )
+    }
+
+    pub fn of_size(size: &str, seed: u64) -> Self {
         let seed = seed + other_seeds();
         let company = Self {
             folder: temp_folder(),
         };
-        let size = "--accounts 80 --months 14 --events 4000 --start 2024-01 --format both";
         support::cskpi(
             company.path(),
-            &format!("generate --out data {size} --seed {seed}"),
+            &format!("generate --out data {size} --format both --seed {seed}"),
         )
         .succeeded();
         company.map_sources(|table| format!("data/{table}.csv"));
@@ -274,7 +280,7 @@ const PIPELINE: &str = "\
 version: 1
 name: properties
 currency: JPY
-calendar: {grain: \"${GRAIN:-month}\", time_zone: Asia/Tokyo, begin: 2024-01-01}
+calendar: {grain: \"${GRAIN:-month}\", time_zone: Asia/Tokyo, begin: \"${BEGIN:-2024-01-01}\"}
 sources:
 $SOURCES
 policy: {gross_margin: 0.75, ltv_segment: region, past_due_grace_days: 20, cohort_max_age: 9}

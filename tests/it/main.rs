@@ -8,11 +8,16 @@
 //! | `messages` | what is refused: exit codes and what is said |
 //! | `cli` | what goes to standard output and standard error, what is written and what is not |
 //! | `config` | pipeline files that load, and reports on those that do not |
+//! | `backfill` | many periods at once, kills, periods that fail, retries, which periods are taken |
+//! | `closing` | what `close:` freezes |
+//! | `nightly` | inputs and settings change between runs: what goes stale, what is restated and why |
 //! | `python` | an independent computation of the same tables, and readers other than our own |
 //! | `lineage` | OpenLineage events, held against the standard's schemas |
 //! | `airflow` | the shipped DAG under a real Airflow |
 //! | `shipped_nightly` | the shipped pipeline for S3, night after night |
 //! | `crash` | runs that are killed, stopped, interrupted, or meet another run or a full disk, while readers look on |
+//! | `plans` | what `plan` knows, plans that are written down, types that must not change |
+//! | `upkeep` | `verify`, `vacuum`, tables about runs, the line for a scheduler |
 //! | `s3` | an S3 server on this machine, a proxy that fails on demand, keys that expire |
 //! | `cloud` | a small company in a bucket, which the files below share |
 //! | `s3_runs` | sources and results on S3: the same bytes as on the local disk |
@@ -26,13 +31,18 @@
 )]
 
 mod airflow;
+mod backfill;
 mod cli;
+mod closing;
 mod cloud;
 mod company;
 mod config;
 mod crash;
+mod dated;
 mod lineage;
 mod messages;
+mod nightly;
+mod plans;
 mod project;
 mod properties;
 mod python;
@@ -44,6 +54,7 @@ mod s3_runs;
 mod shipped_nightly;
 mod stories;
 mod support;
+mod upkeep;
 mod worked_examples;
 
 /// A file that is not declared above would never run.

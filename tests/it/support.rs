@@ -29,6 +29,15 @@ impl Ran {
     }
 }
 
+/// A call says all of this, on whichever stream.
+#[track_caller]
+pub fn says(ran: &Ran, parts: &[&str]) {
+    let all = format!("{}{}", ran.stdout, ran.stderr);
+    for part in parts {
+        assert!(all.contains(part), "no `{part}`:\n{all}");
+    }
+}
+
 /// Runs `cskpi` in `folder` with a command line without quotes, and variables on top of the environment.
 pub fn cskpi_with(folder: &Path, variables: &[(&str, &str)], command_line: &str) -> Ran {
     let output = Command::new(env!("CARGO_BIN_EXE_cskpi"))

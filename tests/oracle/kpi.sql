@@ -74,7 +74,9 @@ metrics AS (
     {m: 'seat_utilization', r: true, n: seated_mau, d: usage_seats}, {m: 'avg_session_minutes', r: true, n: session_seconds, d: sessions * 60}
   ]) AS x FROM ready)
 SELECT p.period_start, p.period_end, dimension, member, x.m AS metric,
-  CASE WHEN x.r THEN x.n / nullif(x.d, 0) ELSE x.n END AS value, x.n AS numerator, x.d AS denominator, u.unit, m.is_complete
+  CASE WHEN x.r THEN x.n / nullif(x.d, 0) ELSE x.n END AS value, x.n AS numerator, x.d AS denominator, u.unit, m.is_complete,
+  -- nothing is restated without `close:` in the pipeline
+  false AS is_restated
 FROM metrics m JOIN periods p USING (period_idx) LEFT JOIN units u ON u.metric = x.m;
 
 CREATE TABLE out_kpi_summary AS
