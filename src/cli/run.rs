@@ -431,7 +431,8 @@ fn end_on_signals(
     let mut signals = signals
         .map_err(|error| Failure::usage(format!("signals cannot be listened to: {error}")))?;
     std::thread::spawn(move || {
-        for signal in signals.forever() {
+        // The first one ends the process.
+        if let Some(signal) = signals.forever().next() {
             let name = if signal == SIGINT {
                 "SIGINT"
             } else {

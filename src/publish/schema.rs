@@ -48,7 +48,7 @@ pub fn check(
     contract: &Contract,
     shape: Shape,
     written: &BTreeSet<NaiveDate>,
-) -> Result<(), SchemaError> {
+) -> Result<(), Box<SchemaError>> {
     for (name, computed) in promised(contract, shape) {
         let differing = manifests.iter().filter_map(|(period, (manifest, _))| {
             let unit = manifest.units.get(&contract.table)?;
@@ -63,13 +63,13 @@ pub fn check(
             } else {
                 format!("{first} to {last}")
             };
-            return Err(SchemaError {
+            return Err(Box::new(SchemaError {
                 table: contract.table.clone(),
                 column: name,
                 published: published.clone(),
                 computed,
                 periods,
-            });
+            }));
         }
     }
     Ok(())

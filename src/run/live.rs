@@ -8,8 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// What a signal needs to know of the run; empty before it has taken its lock and after it has given it back.
 #[derive(Default)]
 pub struct Live {
-    run: Mutex<Option<(Arc<Session>, Arc<Mutex<RunResults>>)>>,
+    run: Mutex<Option<Begun>>,
 }
+
+/// The run's session, and what it has come to so far.
+type Begun = (Arc<Session>, Arc<Mutex<RunResults>>);
 
 impl Live {
     /// Opens the run's session. A signal waits until it is open: from the moment in which it takes the lock, there is one to

@@ -251,7 +251,6 @@ fn is_absence(error: &io::Error) -> bool {
     )
 }
 
-#[expect(clippy::disallowed_methods, reason = "this room owns the disk")]
 fn written(path: &Path, bytes: &[u8], is_durable: bool) -> Result<(), StorageError> {
     let write = || -> io::Result<()> {
         let mut file = File::create(path)?;
