@@ -82,18 +82,18 @@ enum LogFormat {
 
 /// Parses the command line, does what it says, and returns the exit code.
 pub fn main() -> ExitCode {
-    with_arguments(std::env::args_os())
+    ExitCode::from(exit_code(std::env::args_os()))
 }
 
 /// The same for given arguments, the program's name first.
-pub fn with_arguments(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+pub fn exit_code(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> u8 {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors.
             let code = if error.use_stderr() { 2 } else { 0 };
             let _ = error.print();
-            return ExitCode::from(code);
+            return code;
         }
     };
     terminal::start_logging(cli.log_format, cli.quiet);
@@ -108,14 +108,14 @@ pub fn with_arguments(arguments: impl IntoIterator<Item = std::ffi::OsString>) -
         ))
     });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(failure) => {
             if is_json {
                 tracing::error!(causes = ?failure.causes, hints = ?failure.hints, "{}", failure.message);
             } else {
                 eprintln!("{}", failure.render());
             }
-            ExitCode::from(failure.kind.exit_code())
+            failure.kind.exit_code()
         }
     }
 }

@@ -27,6 +27,9 @@ pub struct Contract {
     #[serde(default)]
     pub source: String,
     pub columns: Vec<Column>,
+    /// Output tables: what the columns are made of. For a column the first entry that fits counts.
+    #[serde(default)]
+    pub lineage: Vec<Lineage>,
     /// Columns that together name a row, once (output tables: within a period).
     #[serde(default)]
     pub key: Vec<String>,
@@ -42,6 +45,16 @@ pub struct Contract {
     pub references: Vec<Reference>,
     #[serde(default)]
     pub checks: Vec<Check>,
+}
+
+/// What some columns of an output table are made of.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lineage {
+    /// Names, `*` for any letters; `<dimensions>` for the pipeline's dimensions.
+    pub columns: Vec<String>,
+    /// An input table, `table.column` of one, or `account_period.column`.
+    pub of: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

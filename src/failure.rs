@@ -22,6 +22,9 @@ pub enum Kind {
     NotReady,
 }
 
+const NETWORK: &str =
+    "check s3.endpoint and the network; requests were retried (s3.max_retries, s3.timeout_seconds)";
+
 /// A failure on its way to the terminal.
 #[derive(Debug)]
 pub struct Failure {
@@ -80,7 +83,8 @@ impl Failure {
                 .unwrap_or_default()
                 .trim()
                 .to_owned();
-            if !message.contains(&text) && !causes.contains(&text) {
+            let is_said = |said: &String| said.contains(&text);
+            if !is_said(&message) && !causes.iter().any(is_said) {
                 causes.push(text);
             }
             source = cause.source();
@@ -145,7 +149,7 @@ impl From<StorageError> for Failure {
                 .hint("check the credentials (s3.profile, AWS_PROFILE, AWS_ACCESS_KEY_ID, the instance's role) and what they may do: s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload, s3:ListBucketMultipartUploads"),
             StorageError::Conflict { .. } => Self::of(Kind::Run, &error).hint("only cskpi may write under outputs.root; run again"),
             StorageError::Failed { path, .. } if path.starts_with("s3://") => {
-                Self::of(Kind::Run, &error).hint("check s3.endpoint and the network; requests were retried (s3.max_retries, s3.timeout_seconds)")
+                Self::of(Kind::Run, &error).hint(NETWORK)
             }
             StorageError::Failed { .. } => {
                 Self::of(Kind::Run, &error).hint("check that the folder can be read and written, and that the disk has room")
@@ -219,8 +223,18 @@ impl From<InputError> for Failure {
             return failure;
         }
         match &error {
-            InputError::Source { source: SourceError::Find(FindError::NoFile { .. }), .. } => Self::of(Kind::NotReady, &error)
-                .hint("paths are relative to the folder that cskpi is run in; if the export is late, run again when it is there"),
+            InputError::Source { source: SourceError::Find(FindError::NoFile { pattern }), .. } => {
+                let hint = match pattern.starts_with("s3://") {
+                    true => "if the export is late, run again when it is there",
+                    false => "paths are relative to the folder that cskpi is run in; if the export is late, run again when it is there",
+                };
+                Self::of(Kind::NotReady, &error).hint(hint)
+            }
+            InputError::Source { source: SourceError::Malformed { source, .. }, .. } => {
+                let hint = reading_hint(&source.to_string());
+                let failure = Self::of(Kind::Run, &error);
+                hint.into_iter().fold(failure, Self::hint)
+            }
             InputError::Source { source: SourceError::WrongEncoding { .. }, .. } => {
                 Self::of(Kind::Run, &error).hint("say how the file is encoded: `csv: {encoding: shift_jis}`")
             }
@@ -266,6 +280,7 @@ impl From<InputError> for Failure {
 /// What to do about what polars says of a file that it cannot read.
 fn reading_hint(text: &str) -> Option<&'static str> {
     let hints = [
+        ("object-store error", NETWORK),
         (
             "invalid utf-8",
             "say how the file is encoded: `csv: {encoding: shift_jis}`",

@@ -19,6 +19,7 @@
 //! | publish | [`publish`] | tables → staged, audited, committed files; lock, journal, manifests |
 //! | plan | [`plan`] | manifests and listings → what is missing or stale, and why |
 //! | run | [`run`] | a request → an outcome: the only place that collects frames |
+//! | lineage | [`lineage`] | a run's request and results → OpenLineage events |
 //! | command line | [`failure`], [`cli`] | words → a request; an outcome → text and exit code |
 //!
 //! [`generate`] stands beside: sample data of any size. So does [`fault`]: steps at which a test may stop the program.
@@ -32,6 +33,7 @@ pub mod facts;
 pub mod failure;
 pub mod fault;
 pub mod generate;
+pub mod lineage;
 pub mod marts;
 pub mod metrics;
 pub mod period;

@@ -27,9 +27,10 @@ use manifest::{Basis, Manifest, ManifestError, Manifests, Unit};
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
+use upkeep::Remains;
 
 pub use audit::{AuditError, Check};
 pub use restate::input_changes;
@@ -164,11 +165,18 @@ pub struct Session {
     pub store: Arc<dyn Store>,
     publisher: Publisher,
     lock: Mutex<Lock>,
-    /// Held while files are committed; a signal waits for it.
-    gate: Mutex<()>,
+    /// Shared by all that writes below the root, so that a signal can wait for it and let nothing begin after it.
+    gate: RwLock<()>,
+    is_closed: AtomicBool,
     manifests: Mutex<Manifests>,
     /// Data files as they lay there when the session opened, by key.
     listing: Mutex<BTreeMap<String, Entry>>,
+}
+
+/// What was published of a period. No signal ends the run before this is dropped: first the results say so.
+pub struct PublishedPeriod<'a> {
+    pub units: Vec<PublishedUnit>,
+    _gate: RwLockReadGuard<'a, ()>,
 }
 
 /// A file to be, with what lies at its place.
@@ -213,7 +221,11 @@ impl Session {
             lock.set_journal(None)?;
             store.remove(&[key])?;
         }
-        upkeep::clear_leftovers(store.as_ref())?;
+        let remains = Remains::of_the_dead(store.as_ref(), lock.unclosed())?;
+        if !remains.is_empty() {
+            lock.confirm()?;
+            remains.clear(store.as_ref())?;
+        }
         step("recovered");
         let manifests = manifest::read_all(store.as_ref())?;
         let listing = data_files(store.as_ref())?;
@@ -221,7 +233,8 @@ impl Session {
             store,
             publisher,
             lock: Mutex::new(lock),
-            gate: Mutex::new(()),
+            gate: RwLock::new(()),
+            is_closed: AtomicBool::new(false),
             manifests: Mutex::new(manifests),
             listing: Mutex::new(listing),
         })
@@ -249,11 +262,11 @@ impl Session {
     }
 
     /// Publishes one period: all of its tables, or none.
-    pub fn publish(&self, work: Work) -> Result<Vec<PublishedUnit>, PublishError> {
+    pub fn publish(&self, work: Work) -> Result<PublishedPeriod<'_>, PublishError> {
         let period = work.period;
         let old = held(&self.manifests).get(&period.start).cloned();
         let candidates = self.candidates(&work, old.as_ref().map(|(manifest, _)| manifest))?;
-        let prefix = format!("_cskpi/staging/{}", self.publisher.run_id);
+        let prefix = upkeep::staging(&self.publisher.run_id);
         let audits = in_parallel(&candidates, |candidate| {
             self.staged(candidate, &prefix, &work)
         });
@@ -282,6 +295,7 @@ impl Session {
             .collect();
         let is_news = old.as_ref().is_none_or(|(old, _)| *old != manifest);
         let version = old.map(|(_, version)| version);
+        let gate = self.uninterrupted();
         if !changed.is_empty() {
             let entries = changed.iter().map(|candidate| journal::Entry {
                 table: candidate.contract.table.clone(),
@@ -322,12 +336,14 @@ impl Session {
                 published_at: Some(now),
                 checks,
             });
-        Ok(published.collect())
+        Ok(PublishedPeriod {
+            units: published.collect(),
+            _gate: gate,
+        })
     }
 
     /// From here on the period will be committed, by this run or by the next one.
     fn commit(&self, journal: Journal) -> Result<(), PublishError> {
-        let _gate = held(&self.gate);
         let period = journal.manifest.period_start;
         let key = journal.write(self.store.as_ref())?;
         held(&self.lock).set_journal(Some(key.clone()))?;
@@ -463,6 +479,7 @@ impl Session {
             None
         } else {
             let staged = format!("{prefix}/{}", candidate.key);
+            let _gate = self.uninterrupted();
             self.store.stage(&staged, &candidate.bytes)?;
             step("unit_staged");
             self.store.read(&staged)?.map(|(bytes, _)| bytes)
@@ -561,6 +578,7 @@ impl Session {
 
     /// Remembers that a period could not be published, so that `plan` and `backfill --reprocess failed` know.
     pub fn record_failure(&self, period: &Period, reason: &str) -> Result<(), PublishError> {
+        let _gate = self.uninterrupted();
         let old = held(&self.manifests).get(&period.start).cloned();
         let (mut manifest, version) = match old {
             Some((manifest, version)) => (manifest, Some(version)),
@@ -580,21 +598,53 @@ impl Session {
         Ok(())
     }
 
-    /// Waits for the commit at hand and lets none begin until the guard is dropped.
-    pub fn between_commits(&self) -> MutexGuard<'_, ()> {
-        held(&self.gate)
+    /// A signal waits until the guard is dropped. Do not ask for one while you have one.
+    pub fn uninterrupted(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Clears what was staged and gives the lock back.
+    /// Waits for the commit at hand, and lets nothing more be written until the guard is dropped.
+    pub fn between_commits(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the store whether the lock is still ours.
+    pub fn confirm(&self) -> Result<(), LockError> {
+        held(&self.lock).confirm()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// Clears what we have staged and gives the lock back.
     pub fn close(&self) -> Result<(), PublishError> {
+        self.is_closed.store(true, Ordering::SeqCst);
         let mut lock = held(&self.lock);
         if lock.journal().is_none() {
-            upkeep::clear_staging(self.store.as_ref())?;
+            self.clear_own()?;
         }
         step("staging_cleared");
         lock.free()?;
         step("lock_freed");
         Ok(())
+    }
+
+    /// Clears what is ours alone after the lock was lost. If the lock named our journal, its successor finishes that and
+    /// clears up.
+    pub fn abandon(&self) {
+        if held(&self.lock).journal().is_none()
+            && let Err(error) = self.clear_own()
+        {
+            tracing::warn!("what was staged is left for the next run to clear: {error}");
+        }
+    }
+
+    /// Never the whole folder: should the lock be lost by now, the others in it are those of our successor.
+    fn clear_own(&self) -> Result<(), StorageError> {
+        let run_id = &self.publisher.run_id;
+        self.store.remove(&[Journal::key(run_id)])?;
+        self.store.remove_folder(&upkeep::staging(run_id))
     }
 }
 
@@ -623,6 +673,13 @@ fn recover(store: &dyn Store, key: &str) -> Result<(), PublishError> {
             source,
         })?;
     let period = journal.manifest.period_start;
+    if !journal.can_be_finished(store)? {
+        tracing::warn!(
+            run_id = journal.run_id,
+            "files that an earlier run had staged for {period} are gone; what it had not committed counts as stale"
+        );
+        return Ok(());
+    }
     tracing::warn!(
         run_id = journal.run_id,
         "finishing the period {period} that an earlier run had begun to commit"

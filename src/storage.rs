@@ -180,6 +180,24 @@ impl Storage {
     }
 }
 
+/// Adds a line to a local file, which is created if there is none.
+pub fn append_line(path: &str, line: &str) -> Result<(), StorageError> {
+    use std::io::Write;
+    let append = || -> std::io::Result<()> {
+        let mut file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path)?;
+        // One write: lines of two runs do not mix.
+        file.write_all(format!("{line}\n").as_bytes())
+    };
+    append().map_err(|error| StorageError::Failed {
+        action: "writing",
+        path: path.to_owned(),
+        source: error.into(),
+    })
+}
+
 /// The folder of a key.
 fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)

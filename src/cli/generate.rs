@@ -26,6 +26,7 @@ pub struct Args {
     /// The same seed gives the same company.
     #[arg(long, default_value_t = 7)]
     seed: u64,
+    /// Format of the files.
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     format: Format,
 }

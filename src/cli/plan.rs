@@ -30,7 +30,7 @@ pub struct Args {
     /// Instant that decides which periods are complete (now when not given).
     #[arg(long)]
     as_of: Option<String>,
-    /// Look at these tables only.
+    /// Look at these tables only: `kpi_values,kpi_summary`.
     #[arg(long, value_delimiter = ',')]
     select: Vec<String>,
     /// Leave these tables out.
@@ -228,14 +228,15 @@ pub(super) fn shown(
             lines.iter().for_each(|line| say!("  {line}"));
         }
     }
-    let failed = |plan: &PeriodPlan| {
-        let first_line = plan.failure.as_ref()?.lines().next()?;
-        Some(format!("{}: {first_line}", calendar.label(plan.index)))
-    };
-    let failed: Vec<String> = plans.iter().filter_map(failed).collect();
-    if !failed.is_empty() {
-        say!("failed last time");
-        failed.iter().for_each(|line| say!("  {line}"));
+    let failures = plans
+        .iter()
+        .filter_map(|plan| Some((plan.index, plan.failure.as_ref()?)));
+    for (number, (index, failure)) in failures.enumerate() {
+        if number == 0 {
+            say!("failed last time");
+        }
+        let failure = failure.lines().next().unwrap_or_default();
+        say!("  {}: {failure}", calendar.label(index));
     }
     let chosen = plans
         .iter()

@@ -3,6 +3,7 @@
 use super::{Project, as_of, now, plan, project, table_names, terminal};
 use crate::config::Calendar;
 use crate::failure::Failure;
+use crate::lineage::Emitter;
 use crate::period::PeriodRange;
 use crate::plan::{PeriodPlan, Reprocess};
 use crate::publish::UnitStatus;
@@ -66,7 +67,7 @@ struct Common {
     /// Instant that decides which periods are complete: `2026-11-21T03:00:00+09:00` (now when not given).
     #[arg(long)]
     as_of: Option<String>,
-    /// Publish only these tables.
+    /// Publish only these tables: `kpi_values,kpi_summary`.
     #[arg(long, value_delimiter = ',')]
     select: Vec<String>,
     /// Do not publish these tables.
@@ -353,7 +354,11 @@ fn execute(project: &Project, request: Request, output: Output) -> Result<(), Fa
     );
     let stages = terminal::Stages::new(terminal::is_watched() && output == Output::Text);
     let live = Arc::new(Live::default());
-    end_on_signals(&live, output)?;
+    let emitter = Emitter::new(pipeline, &project.catalogue, &request).map(Arc::new);
+    end_on_signals(&live, emitter.clone(), output)?;
+    if let Some(emitter) = &emitter {
+        emitter.start(request.started_at);
+    }
     let outcome = run::execute(&project.runner(), &request, &live, &stages);
     stages.finish();
     let outcome = match outcome {
@@ -364,19 +369,26 @@ fn execute(project: &Project, request: Request, output: Output) -> Result<(), Fa
             results.error = Some(Failure::text_of(&error));
             results.status = RunStatus::Failed;
             results.finished_at = Some(now());
+            if let Some(emitter) = &emitter {
+                emitter.end(&results);
+            }
             report(&results, output);
             return Err(error.into());
         }
     };
+    if let Some(emitter) = &emitter {
+        emitter.end(&outcome.results);
+    }
     for notice in &outcome.results.notices {
         tracing::info!("{notice}");
     }
-    report(&outcome.results, output);
     let store = project.outputs()?;
     tracing::info!(
         "results in {}",
         store.shown(&RunResults::key(&request.run_id))
     );
+    // The last line, also where standard error goes to the same place: Airflow's BashOperator takes the last of both.
+    report(&outcome.results, output);
     match outcome.failure {
         None => Ok(()),
         Some(error) => {
@@ -409,7 +421,11 @@ pub(super) fn checked(project: &Project, request: &Request) -> Result<(), Failur
 }
 
 /// SIGINT and SIGTERM let the commit at hand be finished; then the process ends with the signal's code.
-fn end_on_signals(live: &Arc<Live>, output: Output) -> Result<(), Failure> {
+fn end_on_signals(
+    live: &Arc<Live>,
+    emitter: Option<Arc<Emitter>>,
+    output: Output,
+) -> Result<(), Failure> {
     let live = Arc::clone(live);
     let signals = Signals::new([SIGINT, SIGTERM]);
     let mut signals = signals
@@ -423,6 +439,9 @@ fn end_on_signals(live: &Arc<Live>, output: Output) -> Result<(), Failure> {
             };
             tracing::warn!("{name}: finishing the commit at hand");
             if let Some(results) = live.interrupt(now(), &format!("ended by {name}")) {
+                if let Some(emitter) = &emitter {
+                    emitter.end(&results);
+                }
                 report(&results, output);
             }
             std::process::exit(128 + signal);

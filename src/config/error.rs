@@ -261,6 +261,11 @@ impl Problems {
         self.secrets.add(path, variable, value);
     }
 
+    /// Keeps what stands under the keys of secrets out of every message from now on.
+    pub(super) fn hide_secret_keys(&mut self) {
+        self.secrets.add_keys();
+    }
+
     /// Whether there is nothing to report, not even a warning.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

@@ -57,6 +57,7 @@ fn raw_pipeline(
         return None;
     }
     let substituted = variables::substitute(&mut value, env, problems);
+    problems.hide_secret_keys();
     shape::check(&mut value, &schema::SCHEMA, &substituted, problems);
     let settings = Settings::of(&value);
     match serde_yaml::from_value(value) {

@@ -98,59 +98,25 @@ fn audit(
         same_columns(&frame, &columns, shape),
     )?;
     let lazy = frame.lazy();
-    let none = |rows: Result<u64, AuditError>, broken: &dyn Fn(u64) -> AuditError| match rows? {
-        0 => Ok(()),
-        count => Err(broken(count)),
-    };
-    let is_other = col(PERIOD_START)
-        .neq(lit(period.start))
-        .or(col(PERIOD_END).neq(lit(period.end)));
-    let others = counted(&lazy, is_other);
-    look(
-        "of its period".to_owned(),
-        none(others, &|_| AuditError::WrongPeriod),
-    )?;
-    for column in columns.iter().filter(|column| column.required) {
-        let missing = counted(&lazy, col(&column.name).is_null());
-        let broken = |count| AuditError::MissingValue {
-            column: column.name.clone(),
-            count,
+    let rules = rules(contract, &columns, period)?;
+    let broken = counted(&lazy, &rules)?;
+    for (rule, count) in rules.into_iter().zip(broken) {
+        let result = if count == 0 {
+            Ok(())
+        } else {
+            Err((rule.error)(count))
         };
-        look(
-            format!("{} is never null", column.name),
-            none(missing, &broken),
-        )?;
-    }
-    for column in columns.iter().filter(|column| column.kind == Kind::Float) {
-        let wild = counted(&lazy, col(&column.name).is_finite().not());
-        let broken = |count| AuditError::BrokenCheck {
-            message: format!("`{}` must be a finite number", column.name),
-            sql: "is finite".into(),
-            count,
-        };
-        look(format!("{} is finite", column.name), none(wild, &broken))?;
+        look(rule.name, result)?;
     }
     let key = contract.key.join(", ");
-    let broken = |count| AuditError::DuplicateKey {
-        key: key.clone(),
-        count,
-    };
-    look(
-        format!("one row per {key}"),
-        none(repeated(&lazy, contract), &broken),
-    )?;
-    for check in &contract.checks {
-        let broken = |source| AuditError::Unreadable { source };
-        let parsed =
-            sql::parse(&check.sql).map_err(|error| broken(polars_err!(ComputeError: "{error}")))?;
-        let rows = counted(&lazy, parsed.to_polars().map_err(broken)?.not());
-        let broken = |count| AuditError::BrokenCheck {
-            message: check.message.clone(),
-            sql: check.sql.clone(),
+    let unique = match repeated(&lazy, contract)? {
+        0 => Ok(()),
+        count => Err(AuditError::DuplicateKey {
+            key: key.clone(),
             count,
-        };
-        look(check.sql.clone(), none(rows, &broken))?;
-    }
+        }),
+    };
+    look(format!("one row per {key}"), unique)?;
     if contract.table == "mrr_movements" {
         look("opening + movements = closing".to_owned(), footed(lazy))?;
     }
@@ -179,18 +145,88 @@ fn same_columns(
     Ok(())
 }
 
-/// Rows for which a condition holds.
+/// A condition that no row may fulfil.
+struct Rule<'a> {
+    name: String,
+    broken: Expr,
+    error: Box<dyn Fn(u64) -> AuditError + 'a>,
+}
+
+/// What a contract says of single rows.
+fn rules<'a>(
+    contract: &'a Contract,
+    columns: &[crate::contract::Column],
+    period: &Period,
+) -> Result<Vec<Rule<'a>>, AuditError> {
+    let is_other = col(PERIOD_START)
+        .neq(lit(period.start))
+        .or(col(PERIOD_END).neq(lit(period.end)));
+    let mut rules = vec![Rule {
+        name: "of its period".to_owned(),
+        broken: is_other,
+        error: Box::new(|_| AuditError::WrongPeriod),
+    }];
+    for column in columns.iter().filter(|column| column.required) {
+        let name = column.name.clone();
+        rules.push(Rule {
+            name: format!("{name} is never null"),
+            broken: col(&column.name).is_null(),
+            error: Box::new(move |count| AuditError::MissingValue {
+                column: name.clone(),
+                count,
+            }),
+        });
+    }
+    for column in columns.iter().filter(|column| column.kind == Kind::Float) {
+        let message = format!("`{}` must be a finite number", column.name);
+        rules.push(Rule {
+            name: format!("{} is finite", column.name),
+            broken: col(&column.name).is_finite().not(),
+            error: Box::new(move |count| AuditError::BrokenCheck {
+                message: message.clone(),
+                sql: "is finite".into(),
+                count,
+            }),
+        });
+    }
+    for check in &contract.checks {
+        let unreadable = |source| AuditError::Unreadable { source };
+        let parsed = sql::parse(&check.sql)
+            .map_err(|error| unreadable(polars_err!(ComputeError: "{error}")))?;
+        rules.push(Rule {
+            name: check.sql.clone(),
+            broken: parsed.to_polars().map_err(unreadable)?.not(),
+            error: Box::new(move |count| AuditError::BrokenCheck {
+                message: check.message.clone(),
+                sql: check.sql.clone(),
+                count,
+            }),
+        });
+    }
+    Ok(rules)
+}
+
+/// How many rows break each rule, in one pass.
 #[expect(
     clippy::disallowed_methods,
     reason = "the audit is the reader of what it checks"
 )]
-fn counted(frame: &LazyFrame, condition: Expr) -> Result<u64, AuditError> {
-    let count = condition.fill_null(lit(false)).sum().cast(DataType::UInt64);
-    let counts = frame.clone().select([count.alias("n")]).collect();
-    let first = |frame: DataFrame| Ok(frame.column("n")?.u64()?.get(0).unwrap_or(0));
-    counts
-        .and_then(first)
-        .map_err(|source| AuditError::Unreadable { source })
+fn counted(frame: &LazyFrame, rules: &[Rule]) -> Result<Vec<u64>, AuditError> {
+    let counts = rules.iter().enumerate().map(|(number, rule)| {
+        let broken = rule.broken.clone().fill_null(lit(false));
+        broken
+            .sum()
+            .cast(DataType::UInt64)
+            .alias(number.to_string())
+    });
+    let count = || -> PolarsResult<Vec<u64>> {
+        let counts = frame.clone().select(counts.collect::<Vec<_>>()).collect()?;
+        let columns = counts.columns().iter();
+        columns
+            .map(|count| Ok(count.u64()?.get(0).unwrap_or(0)))
+            .collect()
+    };
+    count().map_err(|source| AuditError::Unreadable { source })
 }
 
 /// Keys that more than one row has.

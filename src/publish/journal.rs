@@ -61,6 +61,17 @@ impl Journal {
         Ok((self.manifest, version))
     }
 
+    /// Whether all that is not committed yet is still staged.
+    pub fn can_be_finished(&self, store: &dyn Store) -> Result<bool, StorageError> {
+        for entry in &self.entries {
+            let is_staged = store.entry(&entry.staged)?.is_some();
+            if !is_staged && entry.committed(store)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Finishes what a run that is gone has begun. Whatever lies at a target now is either what it wrote or gives way to it:
     /// nobody else may have published since.
     pub fn finish(mut self, store: &dyn Store) -> Result<(), StorageError> {
@@ -79,14 +90,17 @@ impl Entry {
             Ok(version) => return Ok(version),
             Err(error) => error,
         };
-        // Committed before, by us or by the run whose journal this is.
-        match store.read(&self.key) {
-            Ok(Some((bytes, version)))
-                if blake3::hash(&bytes).to_hex().as_str() == self.content_hash =>
-            {
-                Ok(version)
-            }
+        match self.committed(store) {
+            Ok(Some(version)) => Ok(version),
             _ => Err(error),
         }
+    }
+
+    /// The version of what was committed before, by us or by the run whose journal this is.
+    fn committed(&self, store: &dyn Store) -> Result<Option<Version>, StorageError> {
+        let found = store.read(&self.key)?;
+        let is_it =
+            |bytes: &[u8]| blake3::hash(bytes).to_hex().as_str() == self.content_hash.as_str();
+        Ok(found.and_then(|(bytes, version)| is_it(&bytes).then_some(version)))
     }
 }

@@ -3,9 +3,12 @@
 use super::{PublishError, encode, key, restate};
 use crate::config::Compression;
 use crate::contract;
-use crate::storage::{Condition, Store};
+use crate::storage::{Condition, StorageError, Store};
 use chrono::{Datelike, Months, NaiveDate};
 use polars::prelude::*;
+
+/// Tries against others who write at the same moment: a run that has lost its lock, and tells how it ended.
+const TRIES: u32 = 5;
 
 /// Puts the rows of a run into its month, in place of rows that it has there already.
 pub fn record(
@@ -23,7 +26,6 @@ pub fn record(
         period: month,
         source,
     };
-    let before = store.entry(&key)?.map(|entry| entry.version);
     let dated = |mut rows: DataFrame| -> PolarsResult<DataFrame> {
         let bounds = [
             ("period_start", month),
@@ -35,8 +37,28 @@ pub fn record(
         restate::conformed(&rows, contract)
     };
     let rows = dated(rows).map_err(encode)?;
-    let whole = match encode::published(store, &key)? {
-        None => rows,
+    let mut tries = 1;
+    loop {
+        let before = store.entry(&key)?.map(|entry| entry.version);
+        let whole = with_those_of_others(store, &key, run_id, rows.clone(), encode)?;
+        let bytes = encode::encoded(&whole, Compression::Zstd).map_err(encode)?;
+        match store.put(&key, &bytes, Condition::unchanged(before.as_ref())) {
+            Err(StorageError::Conflict { .. }) if tries < TRIES => tries += 1,
+            written => return Ok(written.map(|_| ())?),
+        }
+    }
+}
+
+/// The rows of a month as they will be.
+fn with_those_of_others(
+    store: &dyn Store,
+    key: &str,
+    run_id: &str,
+    rows: DataFrame,
+    encode: impl Fn(PolarsError) -> PublishError,
+) -> Result<DataFrame, PublishError> {
+    match encode::published(store, key)? {
+        None => Ok(rows),
         Some(old) => {
             let others = |old: DataFrame| -> PolarsResult<DataFrame> {
                 let is_other: BooleanChunked = old
@@ -49,10 +71,7 @@ pub fn record(
                 whole.vstack_mut(&rows)?;
                 Ok(whole)
             };
-            others(old).map_err(encode)?
+            others(old).map_err(encode)
         }
-    };
-    let bytes = encode::encoded(&whole, Compression::Zstd).map_err(encode)?;
-    store.put(&key, &bytes, Condition::unchanged(before.as_ref()))?;
-    Ok(())
+    }
 }

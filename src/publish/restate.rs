@@ -114,55 +114,51 @@ fn listed(all: &[String]) -> String {
     }
 }
 
-fn values(frame: &DataFrame) -> PolarsResult<Values> {
+/// Key, value and completeness of every row of a `kpi_values` frame.
+fn rows(frame: &DataFrame) -> PolarsResult<impl Iterator<Item = (Key, Option<f64>, bool)>> {
     let text = |name: &str| frame.column(name)?.str();
     let (dimension, member, metric) = (text("dimension")?, text("member")?, text("metric")?);
-    let (value, complete) = (
-        frame.column("value")?.f64()?,
-        frame.column("is_complete")?.bool()?,
-    );
-    let owned = |column: &StringChunked, row: usize| column.get(row).unwrap_or_default().to_owned();
-    let rows = (0..frame.height()).map(|row| {
+    let value = frame.column("value")?.f64()?;
+    let complete = frame.column("is_complete")?.bool()?;
+    let owned = |column: &StringChunked, row| column.get(row).unwrap_or_default().to_owned();
+    Ok((0..frame.height()).map(move |row| {
         let key = (
             owned(dimension, row),
             owned(member, row),
             owned(metric, row),
         );
-        (key, (value.get(row), complete.get(row).unwrap_or(false)))
-    });
-    Ok(rows.collect())
+        (key, value.get(row), complete.get(row).unwrap_or(false))
+    }))
 }
 
-/// `kpi_values` with `is_restated` where a value is not the one that was reported. A metric or dimension of which nothing was
-/// reported restates nothing.
+fn values(frame: &DataFrame) -> PolarsResult<Values> {
+    let all = rows(frame)?.map(|(key, value, is_complete)| (key, (value, is_complete)));
+    Ok(all.collect())
+}
+
+/// Dimension and metric of all values.
+fn groups(values: &Values) -> BTreeSet<(String, String)> {
+    let groups = values
+        .keys()
+        .map(|(dimension, _, metric)| (dimension.clone(), metric.clone()));
+    groups.collect()
+}
+
+/// `kpi_values` with `is_restated` where a value is not the one that was reported. A metric or dimension that had not been
+/// reported at all restates nothing.
 pub fn marked(mut kpis: DataFrame, reported: &DataFrame) -> PolarsResult<DataFrame> {
     let reported = values(reported)?;
-    let was_reported = groups(&reported);
-    let text = |name: &str| kpis.column(name)?.str();
-    let (dimension, member, metric) = (text("dimension")?, text("member")?, text("metric")?);
-    let value = kpis.column("value")?.f64()?;
-    let owned = |column: &StringChunked, row: usize| column.get(row).unwrap_or_default().to_owned();
-    let is_restated = |row: usize| {
-        let (dimension, metric) = (owned(dimension, row), owned(metric, row));
-        let key = (dimension.clone(), owned(member, row), metric.clone());
-        match reported.get(&key) {
-            Some((old, _)) => *old != value.get(row),
-            None => value.get(row).is_some() && was_reported.contains(&(dimension, metric)),
-        }
-    };
-    let marks: BooleanChunked = (0..kpis.height())
-        .map(|row| Some(is_restated(row)))
+    let had = groups(&reported);
+    let marks: BooleanChunked = rows(&kpis)?
+        .map(|(key, value, _)| {
+            Some(match reported.get(&key) {
+                Some((old, _)) => *old != value,
+                None => value.is_some() && had.contains(&(key.0, key.2)),
+            })
+        })
         .collect();
     kpis.with_column(marks.with_name("is_restated".into()).into_column())?;
     Ok(kpis)
-}
-
-/// The metrics that there are values of, by dimension.
-fn groups(values: &Values) -> BTreeSet<(String, String)> {
-    values
-        .keys()
-        .map(|(dimension, _, metric)| (dimension.clone(), metric.clone()))
-        .collect()
 }
 
 /// The values of a period as they are reported now.

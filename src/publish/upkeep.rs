@@ -5,6 +5,10 @@ use super::{data_files, in_parallel};
 use crate::storage::{Entry, StorageError, Store};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use std::collections::BTreeSet;
+
+const STAGING: &str = "_cskpi/staging";
+const JOURNALS: &str = "_cskpi/journal";
 
 /// Something that manifests and files disagree about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -88,7 +92,7 @@ pub fn leftovers(
         bytes: entry.size,
     };
     let mut all: Vec<Leftover> = Vec::new();
-    for folder in ["_cskpi/staging", "_cskpi/journal"] {
+    for folder in [STAGING, JOURNALS] {
         let what = "left by a run that died";
         all.extend(
             store
@@ -119,20 +123,54 @@ pub fn leftovers(
     Ok(all)
 }
 
-/// Removes all that is staged. Only for the holder of the lock.
-pub fn clear_staging(store: &dyn Store) -> Result<(), StorageError> {
-    store.remove_folder("_cskpi/staging")
+/// Where a run stages its files.
+pub fn staging(run_id: &str) -> String {
+    format!("{STAGING}/{run_id}")
 }
 
-/// Removes what runs that died have left: staged files, journals that are done, unfinished uploads. Only for the
-/// holder of the lock, after recovery.
-pub fn clear_leftovers(store: &dyn Store) -> Result<(), StorageError> {
-    for folder in ["_cskpi/staging", "_cskpi/journal"] {
-        store.remove_folder(folder)?;
+/// What runs that died have left: staged files, journals that are done, unfinished uploads.
+pub struct Remains {
+    runs: BTreeSet<String>,
+    journals: Vec<String>,
+    uploads: Vec<(String, String)>,
+}
+
+impl Remains {
+    /// All that lies there. For the holder of the lock, after recovery and before it stages anything itself.
+    pub fn of_the_dead(store: &dyn Store, unclosed: Vec<String>) -> Result<Self, StorageError> {
+        let mut runs: BTreeSet<String> = unclosed.into_iter().collect();
+        for entry in store.list(STAGING)? {
+            let below = entry.key.strip_prefix(STAGING).unwrap_or_default();
+            let run_id = below.trim_start_matches('/').split('/').next();
+            runs.extend(run_id.map(str::to_owned));
+        }
+        let journals = store.list(JOURNALS)?.into_iter();
+        Ok(Self {
+            runs,
+            journals: journals.map(|entry| entry.key).collect(),
+            // Some stores cannot list uploads, some keys may not. Nobody reads what was not finished; it only takes room.
+            uploads: store.unfinished_uploads().unwrap_or_else(|error| {
+                tracing::warn!("uploads that dead runs did not finish cannot be listed: {error}");
+                Vec::new()
+            }),
+        })
     }
-    for (key, id) in store.unfinished_uploads()? {
-        tracing::debug!(key, "an unfinished upload is cleared");
-        store.abort_upload(&key, &id)?;
+
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.journals.is_empty() && self.uploads.is_empty()
     }
-    Ok(())
+
+    /// Removes it. The lock must have been confirmed since it was listed: then it is of runs before us, and to remove it is
+    /// right even if we have lost the lock by now.
+    pub fn clear(&self, store: &dyn Store) -> Result<(), StorageError> {
+        for run_id in &self.runs {
+            store.remove_folder(&staging(run_id))?;
+        }
+        store.remove(&self.journals)?;
+        for (key, id) in &self.uploads {
+            tracing::debug!(key, "an unfinished upload is cleared");
+            store.abort_upload(key, id)?;
+        }
+        Ok(())
+    }
 }

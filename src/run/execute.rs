@@ -63,9 +63,8 @@ pub fn execute(
         lock_expiry: pipeline.outputs.lock_expiry,
         clock: request.clock,
     };
-    let session = Arc::new(Session::open(store, publisher)?);
     let results = Arc::new(Mutex::new(RunResults::begun(pipeline, request)));
-    live.begin(&session, &results);
+    let session = live.begin(&results, || Session::open(store, publisher))?;
     let run = Run {
         project,
         request,
@@ -134,15 +133,22 @@ impl Run<'_> {
             .into_iter()
             .partition(|plan| plan.is_chosen(self.request.reprocess));
         rest.iter().for_each(|plan| held(self.results).skip(plan));
-        self.written()?;
+        {
+            let _no_signal_now = session.uninterrupted();
+            self.written()?;
+        }
         step("results_begun");
-        let failure = match self.published(&chosen) {
-            // The root is another run's now; it also closes the results of this one.
-            Some(lost @ RunError::Publish(PublishError::Lock(LockError::Lost { .. }))) => {
+        let failure = self.published(&chosen);
+        // The root may be another run's by now.
+        {
+            let _no_signal_now = session.uninterrupted();
+            if let Err(lost @ LockError::Lost { .. }) = session.confirm() {
+                session.abandon();
+                let lost = RunError::from(PublishError::from(lost));
+                self.say_interrupted(&lost);
                 return Err(lost);
             }
-            failure => failure,
-        };
+        }
         let _no_signal_now = session.between_commits();
         let results = {
             let mut results = held(self.results);
@@ -276,7 +282,7 @@ impl Run<'_> {
             first: plan.index,
             last: plan.index,
         };
-        let units = self.session.publish(Work {
+        let published = self.session.publish(Work {
             period: &period,
             tables,
             basis: &|table| {
@@ -286,7 +292,7 @@ impl Run<'_> {
             shape: self.project.shape(&dimensions, range),
             closing: self.project.closing(&period, self.request.as_of),
         })?;
-        held(self.results).publish(plan, units);
+        held(self.results).publish(plan, published.units.clone());
         self.written()
     }
 
@@ -331,12 +337,14 @@ impl Run<'_> {
                 );
             }
         }
+        let _no_signal_now = self.session.uninterrupted();
         let _ = self.written();
         error
     }
 
     /// Runs that died said nothing at their end; this is said for them.
     fn close_the_dead(&self) -> Result<(), RunError> {
+        let _no_signal_now = self.session.uninterrupted();
         let store = self.session.store.as_ref();
         for run_id in self.session.unclosed() {
             match RunResults::read(store, &run_id) {
@@ -356,6 +364,18 @@ impl Run<'_> {
             }
         }
         Ok(self.session.set_closed().map_err(PublishError::from)?)
+    }
+
+    /// The run that took the lock over says so, too; but what stands there may be of us since.
+    fn say_interrupted(&self, why: &RunError) {
+        let mut results = held(self.results);
+        results.status = RunStatus::Interrupted;
+        results.error = Some(crate::failure::Failure::text_of(why));
+        results.finished_at = Some((self.request.clock)());
+        drop(results);
+        if let Err(error) = self.written() {
+            tracing::warn!("the results could not be written: {error}");
+        }
     }
 
     fn written(&self) -> Result<(), RunError> {

@@ -67,6 +67,8 @@ pub struct InputSummary {
     pub bytes: u64,
     /// Rows that the run used; of usage, rows of `usage_daily`.
     pub rows: usize,
+    /// The source's own columns and their types.
+    pub columns: Vec<(String, String)>,
 }
 
 /// The inputs as the model takes them.
@@ -186,6 +188,11 @@ pub fn loaded(
             files: scan.files.len(),
             bytes: scan.files.iter().map(|file| file.size).sum(),
             rows,
+            columns: scan
+                .schema
+                .iter()
+                .map(|(name, dtype)| (name.to_string(), dtype.to_string()))
+                .collect(),
         });
     }
     if !found.is_empty() {

@@ -1,7 +1,7 @@
 //! A run that can be ended by a signal: the commit at hand is finished, results are written, the lock is given back.
 
 use super::results::{RunResults, RunStatus};
-use crate::publish::Session;
+use crate::publish::{PublishError, Session};
 use chrono::{DateTime, Utc};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,20 +12,35 @@ pub struct Live {
 }
 
 impl Live {
-    pub(super) fn begin(&self, session: &Arc<Session>, results: &Arc<Mutex<RunResults>>) {
-        *held(&self.run) = Some((Arc::clone(session), Arc::clone(results)));
+    /// Opens the run's session. A signal waits until it is open: from the moment in which it takes the lock, there is one to
+    /// give back.
+    pub(super) fn begin(
+        &self,
+        results: &Arc<Mutex<RunResults>>,
+        open: impl FnOnce() -> Result<Session, PublishError>,
+    ) -> Result<Arc<Session>, PublishError> {
+        let mut run = held(&self.run);
+        let session = Arc::new(open()?);
+        *run = Some((Arc::clone(&session), Arc::clone(results)));
+        Ok(session)
     }
 
     pub(super) fn end(&self) {
         *held(&self.run) = None;
     }
 
-    /// Ends the run in good order, and gives its results if it had begun. The process must exit after this: no commit will
-    /// begin any more.
+    /// Ends the run in good order. The process must exit after this: nothing will begin any more.
     pub fn interrupt(&self, now: DateTime<Utc>, reason: &str) -> Option<RunResults> {
         let run = held(&self.run);
-        let (session, results) = run.as_ref()?;
+        let Some((session, results)) = &*run else {
+            std::mem::forget(run);
+            return None;
+        };
         let gate = session.between_commits();
+        if session.is_closed() {
+            // It was done when the signal came.
+            return None;
+        }
         let mut results = held(results).clone();
         results.status = RunStatus::Interrupted;
         results.finished_at = Some(now);
@@ -43,11 +58,12 @@ impl Live {
                 "the interrupted run could not be closed; the next one clears up after it: {error}"
             );
         }
+        // The run's own thread goes on until the process ends; it must not commit.
         std::mem::forget(gate);
         Some(results)
     }
 }
 
-pub(super) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,9 +5,7 @@
 
 use crate::config::S3;
 use object_store::aws::AwsCredential;
-use reqsign_aws_v4::{
-    Credential, DefaultCredentialProvider, ProfileCredentialProvider, StaticCredentialProvider,
-};
+use reqsign_aws_v4::{Credential, DefaultCredentialProvider, ProfileCredentialProvider};
 use reqsign_core::{
     Context, HttpSend, OsEnv, ProvideCredential, ProvideCredentialChain, SigningCredential,
 };
@@ -17,56 +15,87 @@ use tokio::sync::Mutex;
 
 /// Credentials so short-lived that they are always about to expire are still used this long.
 const AT_LEAST: Duration = Duration::from_secs(1);
+/// Where credentials come from answers at once, or is not there: outside of a cloud nobody answers at its address.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub struct Credentials {
     context: Context,
-    chain: ProvideCredentialChain<Credential>,
+    source: Source,
     current: Mutex<Option<(Arc<AwsCredential>, Credential, Instant)>>,
+}
+
+enum Source {
+    /// Named in the pipeline. Not a link of the chain, which logs its links, secrets and all.
+    Named(Arc<AwsCredential>),
+    Chain {
+        chain: ProvideCredentialChain<Credential>,
+        profile: Option<String>,
+    },
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Named(_) => "Named",
+            Self::Chain { .. } => "Chain",
+        })
+    }
 }
 
 impl Credentials {
     pub fn new(settings: &S3) -> Self {
-        let context = context();
-        let chain = match (&settings.keys, &settings.profile) {
-            (Some(keys), _) => {
-                let fixed =
-                    StaticCredentialProvider::new(&keys.access_key_id, &keys.secret_access_key);
-                ProvideCredentialChain::new().push(match &keys.session_token {
-                    Some(token) => fixed.with_session_token(token),
-                    None => fixed,
-                })
-            }
+        let profile = settings.profile.clone();
+        let source = match (&settings.keys, &settings.profile) {
+            (Some(keys), _) => Source::Named(Arc::new(AwsCredential {
+                key_id: keys.access_key_id.clone(),
+                secret_key: keys.secret_access_key.clone(),
+                token: keys.session_token.clone(),
+            })),
             // A profile that is named means that profile, not keys that happen to stand in the environment.
-            (None, Some(profile)) => ProvideCredentialChain::new()
-                .push(ProfileCredentialProvider::new().with_profile(profile))
-                .push(
-                    DefaultCredentialProvider::builder()
-                        .no_env()
-                        .with_profile(profile)
-                        .build(),
-                ),
-            (None, None) => ProvideCredentialChain::new().push(DefaultCredentialProvider::new()),
+            (None, Some(name)) => Source::Chain {
+                chain: ProvideCredentialChain::new()
+                    .push(ProfileCredentialProvider::new().with_profile(name))
+                    .push(
+                        DefaultCredentialProvider::builder()
+                            .no_env()
+                            .with_profile(name)
+                            .build(),
+                    ),
+                profile,
+            },
+            (None, None) => Source::Chain {
+                chain: ProvideCredentialChain::new().push(DefaultCredentialProvider::new()),
+                profile,
+            },
         };
         Self {
-            context,
-            chain,
+            context: context(),
+            source,
             current: Mutex::new(None),
         }
     }
 
     /// Credentials that are still good for a while.
     pub async fn get(&self) -> Result<Arc<AwsCredential>, String> {
+        let (chain, profile) = match &self.source {
+            Source::Named(keys) => return Ok(Arc::clone(keys)),
+            Source::Chain { chain, profile } => (chain, profile),
+        };
         let mut current = self.current.lock().await;
         if let Some((usable, credential, since)) = &*current
             && (credential.is_valid() || since.elapsed() < AT_LEAST)
         {
             return Ok(Arc::clone(usable));
         }
-        let found = self.chain.provide_credential(&self.context).await;
+        let found = chain.provide_credential(&self.context).await;
         let credential = found
             .map_err(|error| format!("no S3 credentials: {error}"))?
-            .ok_or("no S3 credentials: none in the pipeline (s3.access_key_id), the environment, a profile or an instance role")?;
+            .ok_or_else(|| match profile {
+                Some(profile) => format!("no S3 credentials: none in the profile `{profile}` (s3.profile), and no role"),
+                None => "no S3 credentials: none in the pipeline (s3.access_key_id), the environment, a profile or an instance role".to_owned(),
+            })?;
         let usable = Arc::new(AwsCredential {
             key_id: credential.access_key_id.clone(),
             secret_key: credential.secret_access_key.clone(),
@@ -103,10 +132,13 @@ impl object_store::CredentialProvider for Provider {
 
 /// What credential providers may use: files, the environment, processes and HTTP.
 pub fn context() -> Context {
+    let client = reqwest::Client::builder()
+        .connect_timeout(CONNECTED_WITHIN)
+        .timeout(ANSWERED_WITHIN);
     Context::new()
         .with_file_read(reqsign_file_read_tokio::TokioFileRead)
         .with_command_execute(reqsign_command_execute_tokio::TokioCommandExecute)
-        .with_http_send(Http(reqwest::Client::new()))
+        .with_http_send(Http(client.build().unwrap_or_default()))
         .with_env(OsEnv)
 }
 

@@ -86,6 +86,16 @@ impl LocalFolder {
         Ok(version(&metadata))
     }
 
+    /// Removes folders that have become empty; one that is not empty refuses.
+    fn remove_empty(&self, mut folder: &Path) {
+        while folder != self.root
+            && folder.starts_with(&self.root)
+            && fs::remove_dir(folder).is_ok()
+        {
+            folder = folder_of(folder);
+        }
+    }
+
     fn collect(&self, folder: &Path, found: &mut Vec<Entry>) -> Result<(), StorageError> {
         let failed = |error| failed("listing", folder, error);
         let entries = match fs::read_dir(folder) {
@@ -187,14 +197,7 @@ impl Store for LocalFolder {
                 Err(error) if !is_absence(&error) => return Err(failed("removing", &path, error)),
                 _ => {}
             }
-            // Folders that have become empty go too; one that is not empty refuses.
-            let mut folder = folder_of(&path);
-            while folder != self.root
-                && folder.starts_with(&self.root)
-                && fs::remove_dir(folder).is_ok()
-            {
-                folder = folder_of(folder);
-            }
+            self.remove_empty(folder_of(&path));
         }
         Ok(())
     }
@@ -202,9 +205,10 @@ impl Store for LocalFolder {
     fn remove_folder(&self, folder: &str) -> Result<(), StorageError> {
         let path = self.path(folder);
         match fs::remove_dir_all(&path) {
-            Err(error) if !is_absence(&error) => Err(failed("removing", &path, error)),
-            _ => Ok(()),
+            Err(error) if !is_absence(&error) => return Err(failed("removing", &path, error)),
+            _ => self.remove_empty(folder_of(&path)),
         }
+        Ok(())
     }
 
     fn unfinished_uploads(&self) -> Result<Vec<(String, String)>, StorageError> {
@@ -275,11 +279,15 @@ fn created_folder(folder: &Path) -> Result<(), StorageError> {
     if has_above {
         created_folder(above)?;
     }
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(failed("creating", folder, error));
+    let mut tries = 3;
+    while let Err(error) = fs::create_dir(folder) {
+        match error.kind() {
+            io::ErrorKind::AlreadyExists => break,
+            // Another run has cleared the one above, which had become empty.
+            io::ErrorKind::NotFound if has_above && tries > 0 => created_folder(above)?,
+            _ => return Err(failed("creating", folder, error)),
         }
-        _ => {}
+        tries -= 1;
     }
     if has_above {
         synced_folder(above)

@@ -13,15 +13,16 @@ use object_store::client::ClientConfigKey;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
-    Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig, UpdateVersion,
+    Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
+    UpdateVersion,
 };
-use polars::prelude::cloud::CloudOptions;
+use polars::prelude::cloud::{CloudOptions, CloudRetryConfig};
 use polars_cloud::{ObjectStoreCredential, PlCredentialProvider};
 use reqsign_aws_v4::{RequestSigner, StaticCredentialProvider};
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Runtime;
 
 use polars::io::cloud::credential_provider as polars_cloud;
@@ -31,6 +32,16 @@ const ONE_PUT: usize = 16 << 20;
 const PART: usize = 8 << 20;
 /// Tries of a request beyond the client's own retries: a connection cut after the request was sent, keys that have expired.
 const TRIES: u32 = 4;
+/// With these codes a store says that it does not know us, or that we may not.
+const REFUSALS: [&str; 6] = [
+    "AccessDenied",
+    "AuthorizationHeaderMalformed",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+];
+const EXPIRED: [&str; 3] = ["ExpiredToken", "TokenRefreshRequired", "RequestExpired"];
 /// Objects removed by one request.
 const REMOVED_AT_ONCE: usize = 16;
 
@@ -152,6 +163,8 @@ impl S3Session {
             } else {
                 self.url_of(bucket)
             };
+            // polars' client also takes AWS_ENDPOINT_URL_S3 from the environment, which would come before the plain one.
+            all.push((AmazonS3ConfigKey::S3Endpoint, endpoint.clone()));
             all.push((AmazonS3ConfigKey::Endpoint, endpoint));
         }
         Ok(all)
@@ -202,7 +215,15 @@ impl S3Session {
                 Ok((ObjectStoreCredential::Aws(found), now.as_secs() + 1))
             })
         });
+        // polars would give up after ten seconds, whatever the pipeline says.
+        let retry = RetryConfig::default();
+        let retry = CloudRetryConfig {
+            max_retries: Some(self.max_retries),
+            retry_timeout: Some(retry.retry_timeout),
+            ..CloudRetryConfig::default()
+        };
         Ok(CloudOptions::default()
+            .with_retry_config(retry)
             .with_aws(self.settings_of(bucket)?)
             .with_credential_provider(Some(provider)))
     }
@@ -261,13 +282,15 @@ impl S3Prefix {
         F: Future<Output = object_store::Result<T>>,
     {
         let runtime = self.session.runtime()?;
+        let begun = Instant::now();
         let mut tries = 1;
         loop {
             let error = match runtime.block_on(request()) {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            if tries >= TRIES || !self.is_worth_another(&error) {
+            let is_late = begun.elapsed() > self.session.timeout;
+            if tries >= TRIES || is_late || !self.is_worth_another(&error) {
                 return Err(explained(action, self.shown(key), error));
             }
             tracing::debug!(key, tries, "S3 request tried again: {error}");
@@ -282,9 +305,7 @@ impl S3Prefix {
             Error::PermissionDenied { .. }
             | Error::Unauthenticated { .. }
             | Error::Generic { .. }
-                if ["ExpiredToken", "TokenRefreshRequired", "RequestExpired"]
-                    .iter()
-                    .any(|code| error.to_string().contains(code)) =>
+                if is_expired(&said(error)) =>
             {
                 if let Ok(runtime) = self.session.runtime() {
                     runtime.block_on(self.session.credentials.refused());
@@ -326,6 +347,30 @@ impl S3Prefix {
                 _ => Err(error),
             },
         }
+    }
+
+    /// Writes under conditions that hold, and under some that do not.
+    fn keeps_conditions(&self, key: &str) -> Result<(), StorageError> {
+        let first = self.put(key, b"first", Condition::Absent)?;
+        let careless = |done| Err(careless(self.shown(key), done));
+        match self.put(key, b"second", Condition::Absent) {
+            Err(StorageError::Conflict { .. }) => {}
+            Ok(_) => return careless("it overwrote an object in spite of If-None-Match"),
+            Err(error) => return Err(error),
+        }
+        match self.put(key, b"third", Condition::Matches(&first)) {
+            Ok(_) => {}
+            Err(StorageError::Conflict { .. }) => {
+                return careless("it refused an If-Match that was right");
+            }
+            Err(error) => return Err(error),
+        }
+        match self.put(key, b"fourth", Condition::Matches(&first)) {
+            Err(StorageError::Conflict { .. }) => {}
+            Ok(_) => return careless("it overwrote an object in spite of If-Match"),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     fn version(&self, key: &str, e_tag: Option<String>) -> Result<Version, StorageError> {
@@ -529,6 +574,14 @@ impl Store for S3Prefix {
                 modified: meta.last_modified,
             })),
             Err(StorageError::Failed { source, .. }) if is_not_found(source.as_ref()) => Ok(None),
+            // The answer to HEAD has no body; that to GET says why.
+            Err(refused @ StorageError::Refused { .. }) if is_without_words(&refused) => {
+                let read = self.tried("reading", key, || self.client.get_range(&path, 0..1));
+                Err(match read {
+                    Err(told @ StorageError::Refused { .. }) => told,
+                    _ => refused,
+                })
+            }
             Err(error) => Err(error),
         }
     }
@@ -545,6 +598,7 @@ impl Store for S3Prefix {
         })?;
         let mut entries = found
             .into_iter()
+            .filter(|meta| !is_folder(meta))
             .map(|meta| {
                 let key = self.below(meta.location.as_ref());
                 Ok(Entry {
@@ -643,27 +697,14 @@ impl Store for S3Prefix {
     }
 
     fn probe(&self, key: &str) -> Result<DateTime<Utc>, StorageError> {
-        let first = self.put(key, b"first", Condition::Absent)?;
-        let careless = |done| Err(careless(self.shown(key), done));
-        match self.put(key, b"second", Condition::Absent) {
-            Err(StorageError::Conflict { .. }) => {}
-            Ok(_) => return careless("it overwrote an object in spite of If-None-Match"),
-            Err(error) => return Err(error),
-        }
-        match self.put(key, b"third", Condition::Matches(&first)) {
-            Ok(_) => {}
-            Err(StorageError::Conflict { .. }) => {
-                return careless("it refused an If-Match that was right");
-            }
-            Err(error) => return Err(error),
-        }
-        match self.put(key, b"fourth", Condition::Matches(&first)) {
-            Err(StorageError::Conflict { .. }) => {}
-            Ok(_) => return careless("it overwrote an object in spite of If-Match"),
-            Err(error) => return Err(error),
-        }
-        let entry = self.entry(key)?;
-        self.remove(&[key.to_owned()])?;
+        let looked = self.keeps_conditions(key).and_then(|()| self.entry(key));
+        // Where we may not write there is nothing to remove.
+        let removed = match &looked {
+            Ok(_) | Err(StorageError::Setup { .. }) => self.remove(&[key.to_owned()]),
+            Err(_) => Ok(()),
+        };
+        let entry = looked?;
+        removed?;
         Ok(entry.map_or(DateTime::UNIX_EPOCH, |entry| entry.modified))
     }
 }
@@ -674,6 +715,20 @@ fn careless(path: String, done: &str) -> StorageError {
         text: format!("the store behind {path} does not keep conditional writes: {done}"),
         hint: "publish to a store that honours If-None-Match and If-Match on PUT (AWS S3, Ceph, recent MinIO and R2 do); two runs at once could tear tables here",
     }
+}
+
+/// An empty object that a console or another engine has put there for a folder (`usage/`). The client takes the slash away.
+fn is_folder(meta: &ObjectMeta) -> bool {
+    let has_ending = meta
+        .location
+        .filename()
+        .is_some_and(|name| name.contains('.'));
+    meta.size == 0 && !has_ending
+}
+
+/// A refusal of which the store gave nothing but the status.
+fn is_without_words(refused: &StorageError) -> bool {
+    matches!(refused, StorageError::Refused { reason, .. } if reason.starts_with("40"))
 }
 
 fn is_not_found(error: &(dyn std::error::Error + 'static)) -> bool {
@@ -696,24 +751,71 @@ fn explained(action: &'static str, path: String, error: Error) -> StorageError {
     }
     match &error {
         Error::AlreadyExists { .. } | Error::Precondition { .. } => StorageError::Conflict { path },
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-            let message = between(&text, "<Message>", "</Message>").unwrap_or_default();
-            let reason = match (code, message) {
-                ("", "") => error.to_string(),
-                (code, message) => format!("{code}: {message}"),
-            };
-            StorageError::Refused {
-                action,
-                path,
-                reason,
-            }
-        }
-        _ => StorageError::Failed {
+        Error::NotFound { .. } => StorageError::Failed {
             action,
             path,
             source: error.into(),
         },
+        _ if is_refusal(&error, &text, code) => StorageError::Refused {
+            action,
+            path,
+            reason: reason(&error),
+        },
+        _ => StorageError::Failed {
+            action,
+            path,
+            source: reason(&error).into(),
+        },
     }
+}
+
+/// Listings and parts are refused without a type of error of their own.
+fn is_refusal(error: &Error, text: &str, code: &str) -> bool {
+    let is_typed = matches!(
+        error,
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. }
+    );
+    is_typed
+        || REFUSALS.contains(&code)
+        || ["401", "403"].contains(&status(text).split(' ').next().unwrap_or_default())
+}
+
+/// The answer to HEAD has no body that could say so.
+fn is_expired(text: &str) -> bool {
+    let is_silent = status(text).starts_with("400") && !text.contains("<Code>");
+    is_silent || EXPIRED.iter().any(|code| text.contains(code))
+}
+
+/// `403 Forbidden`, as the client quotes it.
+fn status(text: &str) -> &str {
+    let rest = text.split_once("status code: ").map(|(_, rest)| rest);
+    rest.and_then(|rest| rest.split([':', '\n']).next())
+        .unwrap_or_default()
+        .trim()
+}
+
+/// What the store said, or what became of the connection, without how the client came by it.
+fn reason(error: &Error) -> String {
+    let text = said(error);
+    if let Some(code) = between(&text, "<Code>", "</Code>") {
+        let message = between(&text, "<Message>", "</Message>").unwrap_or_default();
+        return unescaped(format!("{code}: {message}").trim_end_matches(": "));
+    }
+    if !status(&text).is_empty() {
+        return status(&text).to_owned();
+    }
+    let mut causes = vec![error.to_string()];
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Most errors quote their cause.
+        if causes.last().is_some_and(|last| last.contains(&cause_text)) {
+            causes.pop();
+        }
+        causes.push(cause_text);
+        source = cause.source();
+    }
+    causes.join(": ")
 }
 
 /// All that an error and its causes say.

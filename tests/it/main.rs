@@ -14,19 +14,32 @@
 //! | `python` | an independent computation of the same tables, and readers other than our own |
 //! | `plans` | what `plan` knows, plans that are written down, types that must not change |
 //! | `upkeep` | `verify`, `vacuum`, tables about runs, the line for a scheduler |
+//! | `lineage` | OpenLineage events, held against the standard's schemas |
+//! | `airflow` | the shipped DAG under a real Airflow |
+//! | `shipped_nightly` | the shipped pipeline for S3, night after night |
+//! | `crash` | runs that are killed, stopped, interrupted, or meet another run or a full disk, while readers look on |
 //! | `s3` | an S3 server on this machine, a proxy that fails on demand, keys that expire |
+//! | `cloud` | a small company in a bucket, which the files below share |
+//! | `s3_runs` | sources and results on S3: the same bytes as on the local disk |
+//! | `s3_keys` | credentials, where they are found, what is said when they are refused |
+//! | `s3_faults` | networks and stores that fail during a run |
+//! | `s3_parts` | files too large for one request |
 
 #![allow(
     clippy::disallowed_methods,
     reason = "tests read and write their own cases"
 )]
 
+mod airflow;
 mod backfill;
 mod cli;
 mod closing;
+mod cloud;
 mod company;
 mod config;
+mod crash;
 mod dated;
+mod lineage;
 mod messages;
 mod nightly;
 mod plans;
@@ -34,6 +47,11 @@ mod project;
 mod properties;
 mod python;
 mod s3;
+mod s3_faults;
+mod s3_keys;
+mod s3_parts;
+mod s3_runs;
+mod shipped_nightly;
 mod stories;
 mod support;
 mod upkeep;

@@ -1,6 +1,6 @@
 //! A small company, ready to run, with one thing or another wrong.
 
-use crate::support::{self, Ran, files_below, names_in, temp_folder};
+use crate::support::{self, Ran, names_in, temp_folder};
 use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;

@@ -17,24 +17,22 @@ const QUICKSTART_AS_OF: &str = "2026-04-02T00:00:00+09:00";
 
 // ── Python ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// The interpreter with the packages of `tests/requirements.txt`; made once and kept until that file changes.
+/// The interpreter with the packages of `tests/requirements.txt`.
 fn python() -> &'static Path {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    match PYTHON.get_or_init(environment) {
-        Ok(python) => python,
-        Err(reason) => panic!("{reason}"),
-    }
+    let made = PYTHON.get_or_init(|| environment("venv", "tests/requirements.txt"));
+    made.as_ref().unwrap_or_else(|reason| panic!("{reason}"))
 }
 
-fn environment() -> Result<PathBuf, String> {
-    let requirements = repository().join("tests/requirements.txt");
-    let wanted = blake3::hash(&fs::read(&requirements).unwrap())
+/// The interpreter of a virtual environment in `target`, made once and kept until its requirements change.
+pub fn environment(name: &str, requirements: &str) -> Result<PathBuf, String> {
+    let wanted = blake3::hash(&fs::read(repository().join(requirements)).unwrap())
         .to_hex()
         .to_string();
-    let folder = target().join("venv");
+    let folder = target().join(name);
     let (python, stamp) = (folder.join("bin/python"), folder.join(".requirements"));
     // Another `cargo test` may be making it right now.
-    let lock = File::create(target().join("venv.lock")).unwrap();
+    let lock = File::create(target().join(format!("{name}.lock"))).unwrap();
     lock.lock().unwrap();
     if python.exists() && fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         return Ok(python);
@@ -55,9 +53,9 @@ fn environment() -> Result<PathBuf, String> {
             "--disable-pip-version-check",
             "--requirement",
         ])
-        .arg(&requirements);
+        .arg(repository().join(requirements));
     told(&mut install).map_err(|reason| {
-        format!("the packages of tests/requirements.txt could not be installed; is the package index reachable?\n{reason}")
+        format!("the packages of {requirements} could not be installed; is the package index reachable?\n{reason}")
     })?;
     fs::write(&stamp, wanted).unwrap();
     Ok(python)
@@ -80,7 +78,7 @@ pub fn command(script: &str) -> Command {
 }
 
 /// Nothing of the caller's own Python setup, and no __pycache__ beside the scripts.
-fn on_its_own(command: &mut Command) -> &mut Command {
+pub fn on_its_own(command: &mut Command) -> &mut Command {
     command
         .env_remove("PYTHONPATH")
         .env_remove("PYTHONHOME")
@@ -89,7 +87,7 @@ fn on_its_own(command: &mut Command) -> &mut Command {
 }
 
 /// Standard output of a command, or all that is to be said about its failure.
-fn told(command: &mut Command) -> Result<String, String> {
+pub fn told(command: &mut Command) -> Result<String, String> {
     let output = on_its_own(command)
         .output()
         .map_err(|error| format!("{command:?}: {error}"))?;
@@ -117,14 +115,14 @@ fn script(folder: &Path, script: &str, arguments: &[&str]) -> String {
 // ── a folder to work in ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// A folder under `target` that is removed when its test passes, and kept when it fails.
-struct Work {
-    folder: PathBuf,
+pub struct Work {
+    pub folder: PathBuf,
     /// Held, so that the same test of another `cargo test` waits.
     _lock: File,
 }
 
 impl Work {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
         fs::create_dir_all(&all).unwrap();
         let lock = File::create(all.join(format!("{name}.lock"))).unwrap();
@@ -139,7 +137,7 @@ impl Work {
     }
 
     /// What the files of the project itself are reached by, so that paths in a pipeline hold here too.
-    fn with_project_folders(self) -> Self {
+    pub fn with_project_folders(self) -> Self {
         for folder in ["data", "pipelines"] {
             std::os::unix::fs::symlink(repository().join(folder), self.folder.join(folder))
                 .unwrap();

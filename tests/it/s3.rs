@@ -17,17 +17,17 @@ use std::time::{Duration, Instant};
 
 // ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// A script of `tests/s3`. It ends when its standard input is closed, so it cannot outlive us.
-struct Script {
+/// A server script. It ends when its standard input is closed, so it cannot outlive us.
+pub struct Script {
     child: Child,
-    port: u16,
+    pub port: u16,
     /// What it printed before `ready`.
     said: Vec<String>,
 }
 
 impl Script {
     #[track_caller]
-    fn start(name: &str, arguments: &[&str]) -> Self {
+    pub fn start(name: &str, arguments: &[&str]) -> Self {
         let mut child = python::command(name)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -78,7 +78,7 @@ impl Reply {
     }
 
     #[track_caller]
-    fn succeeded(self) -> Self {
+    pub fn succeeded(self) -> Self {
         assert!(
             (200..300).contains(&self.status),
             "{} {}",

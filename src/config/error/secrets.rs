@@ -7,14 +7,19 @@ use super::{Step, YamlPath, show};
 /// Shorter secrets are hidden only where they stand in the file; anywhere else they would garble the text.
 const SHORTEST_SOUGHT_SECRET: usize = 4;
 const HIDDEN: &str = "(hidden)";
-/// Keys of the sections `s3` and `lineage` whose values are never shown, wherever they come from.
-const SECRET_KEYS: [&str; 3] = ["secret_access_key", "session_token", "api_key"];
+/// Keys whose values are never shown, wherever they come from.
+const SECRET_KEYS: [[&str; 2]; 3] = [
+    ["s3", "secret_access_key"],
+    ["s3", "session_token"],
+    ["lineage", "api_key"],
+];
 
 /// Values that no message may show, and the places they were put in.
 #[derive(Clone, Default)]
 pub(super) struct Secrets {
     values: Vec<(String, String)>,
-    paths: Vec<(YamlPath, String)>,
+    /// The variable, where it has a secret's name.
+    paths: Vec<(YamlPath, Option<String>)>,
 }
 
 impl fmt::Debug for Secrets {
@@ -26,10 +31,16 @@ impl fmt::Debug for Secrets {
 impl Secrets {
     /// Keeps the value of a variable, which stands at `path`, from being shown.
     pub(super) fn add(&mut self, path: YamlPath, variable: &str, value: &str) {
-        self.paths.push((path, variable.into()));
+        self.paths.push((path, Some(variable.into())));
         if value.chars().count() >= SHORTEST_SOUGHT_SECRET {
             self.values.push((value.into(), variable.into()));
         }
+    }
+
+    /// Keeps what stands under the keys of secrets from being shown.
+    pub(super) fn add_keys(&mut self) {
+        let paths = SECRET_KEYS.map(|keys| (YamlPath::keys(keys), None));
+        self.paths.extend(paths);
     }
 
     /// A problem's message and hint without secrets.
@@ -39,21 +50,19 @@ impl Secrets {
         message: String,
         hint: Option<String>,
     ) -> (String, Option<String>) {
-        if let Some((_, variable)) = self
-            .paths
-            .iter()
-            .find(|(secret, _)| path.is_at_or_below(secret))
-        {
-            let hint = format!("the value comes from `${{{variable}}}` and is not shown");
-            return (hide_quoted(&message), Some(hint));
+        let mut paths = self.paths.iter();
+        let secret = paths.find(|(secret, _)| path.is_at_or_below(secret));
+        match secret {
+            Some((_, Some(variable))) if !quotes_only_its_key(&message, path) => {
+                let hint = format!("the value comes from `${{{variable}}}` and is not shown");
+                (hide_quoted(&message), Some(hint))
+            }
+            Some((_, None)) => (hide_quoted(&message), hint.map(|hint| hide_quoted(&hint))),
+            _ => (
+                self.replace_in(message),
+                hint.map(|hint| self.replace_in(hint)),
+            ),
         }
-        if is_secret(path) {
-            return (hide_quoted(&message), hint.map(|hint| hide_quoted(&hint)));
-        }
-        (
-            self.replace_in(message),
-            hint.map(|hint| self.replace_in(hint)),
-        )
     }
 
     fn replace_in(&self, text: String) -> String {
@@ -67,12 +76,14 @@ impl Secrets {
     }
 }
 
-/// Whether a secret stands at a path.
-fn is_secret(path: &YamlPath) -> bool {
-    let [Step::Key(section), Step::Key(key), ..] = path.steps() else {
+/// Whether a message is about the key and not about its value, as that of an unknown key.
+fn quotes_only_its_key(message: &str, path: &YamlPath) -> bool {
+    let Some(Step::Key(key)) = path.steps().last() else {
         return false;
     };
-    ["s3", "lineage"].contains(&section.as_str()) && SECRET_KEYS.contains(&key.as_str())
+    let key = show(key);
+    let mut quoted = message.split('`').skip(1).step_by(2).peekable();
+    quoted.peek().is_some() && quoted.all(|quoted| quoted == key)
 }
 
 /// A line of the file without a secret that is written in it, under whatever spelling of its key. Variables are shown.
@@ -136,12 +147,31 @@ mod tests {
         ] {
             assert_eq!(without_secrets(line), shown);
         }
+    }
+
+    #[test]
+    fn values_of_secret_keys_are_not_shown() {
         let mut problems = Problems::new("p.yaml");
+        problems.hide_secret_keys();
         problems.push(
             YamlPath::keys(["s3", "session_token"]),
             "expected text, found the number `12345`",
             Some("put it in quotes: `session_token: \"12345\"`".to_string()),
         );
         assert!(!problems.to_string().contains("12345"), "{problems}");
+    }
+
+    #[test]
+    fn a_misspelt_key_is_shown_though_its_value_is_secret() {
+        let mut problems = Problems::new("p.yaml");
+        let path = YamlPath::keys(["lineage", "apikey"]);
+        problems.hide_secret(path.clone(), "API_KEY", "abcdef");
+        let hint = "did you mean `api_key`?".to_string();
+        problems.push(&path, "unknown key `apikey`", hint);
+        problems.push(&path, "`apikey` is `abcdef`", None);
+        let report = problems.to_string();
+        assert!(report.contains("unknown key `apikey`"), "{report}");
+        assert!(report.contains("did you mean `api_key`?"), "{report}");
+        assert!(!report.contains("abcdef"), "{report}");
     }
 }

@@ -55,18 +55,17 @@ fn s3_mistake(rest: &str) -> Option<(&'static str, String)> {
 }
 
 fn other_scheme_hint(scheme: &str, rest: &str) -> String {
-    let general = || "write a local path, or `s3://bucket/…`".to_string();
     match scheme.to_lowercase().as_str() {
         "s3" | "s3a" | "s3n" => format!("write `s3://{}`", show(rest)),
         "file" if rest.starts_with('/') => format!("leave `file://` out: `{}`", show(rest)),
         "http" | "https" => match s3_path_of_url(rest) {
             Some(place) => format!("write `{}`", show(&place)),
-            None => "copy the files here first; the address of an S3-compatible store belongs into `s3.endpoint`".into(),
+            None => "for an S3-compatible store write `s3://bucket/…`, and its address under `s3.endpoint`".into(),
         },
         "gs" | "gcs" | "az" | "azure" | "abfs" | "abfss" | "adl" | "wasb" | "wasbs" | "hdfs" => {
-            "copy the files to a local folder or to S3 first".into()
+            "this store is not reached; use a local folder or S3".into()
         }
-        _ => general(),
+        _ => "write a local path, or `s3://bucket/…`".into(),
     }
 }
 
@@ -176,7 +175,7 @@ mod tests {
                 "write `s3://b/k`",
             ),
             ("https://example.com/a.csv", "`s3.endpoint`"),
-            ("gs://b/k", "copy the files to a local folder or to S3"),
+            ("gs://b/k", "use a local folder or S3"),
             ("sftp://h/k", "write a local path"),
         ] {
             let report = report(place);
