@@ -139,6 +139,8 @@ pub struct Publisher {
     pub run_id: String,
     pub compression: Compression,
     pub lock_expiry: Duration,
+    /// The instant that the run takes for now.
+    pub as_of: Option<DateTime<Utc>>,
     pub clock: fn() -> DateTime<Utc>,
 }
 
@@ -215,7 +217,8 @@ impl Session {
     /// Takes the lock, finishes what a dead run began, and clears what it left.
     pub fn open(store: Arc<dyn Store>, publisher: Publisher) -> Result<Self, PublishError> {
         let now = (publisher.clock)();
-        let lock = Lock::take(&store, &publisher.run_id, publisher.lock_expiry, now)?;
+        let expiry = publisher.lock_expiry;
+        let lock = Lock::take(&store, &publisher.run_id, expiry, now, publisher.as_of)?;
         if let Some(key) = lock.journal() {
             recover(store.as_ref(), &key)?;
             lock.set_journal(None)?;
@@ -250,6 +253,11 @@ impl Session {
 
     pub fn listing(&self) -> BTreeMap<String, Entry> {
         held(&self.listing).clone()
+    }
+
+    /// The latest instant that a run has taken for now, this one included.
+    pub fn latest_as_of(&self) -> DateTime<Utc> {
+        held(&self.lock).latest_as_of()
     }
 
     /// Runs that died without closing their results.

@@ -47,6 +47,7 @@ pub fn vacuum(args: &Args) -> Result<(), Failure> {
         run_id: run_id(at),
         compression: project.pipeline.outputs.compression,
         lock_expiry: project.pipeline.outputs.lock_expiry,
+        as_of: None,
         clock: now,
     };
     // Opening clears what dead runs have staged; nobody publishes while we look.

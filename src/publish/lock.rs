@@ -24,6 +24,10 @@ pub struct LockRecord {
     /// Runs that ended without a word, whose results are still to be closed.
     #[serde(default)]
     pub unclosed: Vec<String>,
+    /// The latest instant that a run has taken for now. A period that was closed by then stays closed, whatever instant a later
+    /// run is given.
+    #[serde(default)]
+    pub latest_as_of: DateTime<Utc>,
     pub host: String,
     /// Boot, process namespace and id: where it can be seen whether the holder lives.
     pub process: Option<String>,
@@ -104,6 +108,7 @@ impl Lock {
         run_id: &str,
         expiry: Duration,
         now: DateTime<Utc>,
+        as_of: Option<DateTime<Utc>>,
     ) -> Result<Self, LockError> {
         let clock = store.probe(&format!("_cskpi/probe/{run_id}"))?;
         step("lock_probed");
@@ -113,6 +118,8 @@ impl Lock {
             is_held: true,
             journal: None,
             unclosed: Vec::new(),
+            // An instant yet to come closes nothing for good.
+            latest_as_of: as_of.map_or(DateTime::UNIX_EPOCH, |as_of| as_of.min(now)),
             host: host(),
             process: process(),
             since: now,
@@ -138,6 +145,7 @@ impl Lock {
                     );
                     record.unclosed.push(old.run_id.clone());
                 }
+                record.latest_as_of = record.latest_as_of.max(old.latest_as_of);
                 record.journal = old.journal;
                 record.unclosed.extend(old.unclosed);
                 Some(version)
@@ -170,6 +178,11 @@ impl Lock {
     /// The journal that a run before us began to commit.
     pub fn journal(&self) -> Option<String> {
         self.held.state().record.journal.clone()
+    }
+
+    /// The latest instant that a run has taken for now, this one included.
+    pub fn latest_as_of(&self) -> DateTime<Utc> {
+        self.held.state().record.latest_as_of
     }
 
     /// Runs that died, whose results are still to be closed.

@@ -8,10 +8,11 @@ use crate::contract;
 use crate::fault::step;
 use crate::period::{Period, PeriodRange};
 use crate::plan::{self, PeriodPlan, Published, Wanted};
-use crate::publish::lock::LockError;
+use crate::publish::lock::{self, LockError};
 use crate::publish::manifest::{self, Manifests};
 use crate::publish::{self, PublishError, Publisher, Session, Table, UnitStatus, Work, schema};
 use crate::storage::{Entry, Store};
+use chrono::{DateTime, Utc};
 use inputs::{InputError, Listing};
 use polars::prelude::*;
 use std::cell::RefCell;
@@ -36,12 +37,13 @@ pub fn planned(
         .storage
         .store(&project.pipeline.outputs.root)
         .map_err(PublishError::from)?;
-    let manifests = manifest::read_all(store.as_ref()).map_err(PublishError::from)?;
-    let files = publish::data_files(store.as_ref()).map_err(PublishError::from)?;
-    Ok((
-        plans(project, request, &listing, &manifests, &files),
-        listing,
-    ))
+    let lock = lock::read(store.as_ref()).map_err(PublishError::from)?;
+    let known = Known {
+        manifests: manifest::read_all(store.as_ref()).map_err(PublishError::from)?,
+        files: publish::data_files(store.as_ref()).map_err(PublishError::from)?,
+        latest_as_of: lock.map_or(request.as_of, |(record, _)| record.latest_as_of),
+    };
+    Ok((plans(project, request, &listing, &known), listing))
 }
 
 /// Computes and publishes what the request asks for and the plan finds wanting.
@@ -61,6 +63,7 @@ pub fn execute(
         run_id: request.run_id.clone(),
         compression: pipeline.outputs.compression,
         lock_expiry: pipeline.outputs.lock_expiry,
+        as_of: Some(request.as_of),
         clock: request.clock,
     };
     let results = Arc::new(Mutex::new(RunResults::begun(pipeline, request)));
@@ -78,12 +81,20 @@ pub fn execute(
     outcome
 }
 
+/// What is known of a root.
+struct Known {
+    manifests: Manifests,
+    /// Data files by key.
+    files: BTreeMap<String, Entry>,
+    /// The latest instant that a run has taken for now: a period that was closed by then stays closed.
+    latest_as_of: DateTime<Utc>,
+}
+
 fn plans(
     project: &Project,
     request: &Request,
     listing: &Listing,
-    manifests: &Manifests,
-    files: &BTreeMap<String, Entry>,
+    known: &Known,
 ) -> Vec<PeriodPlan> {
     let periods: Vec<Period> = request
         .periods
@@ -99,11 +110,11 @@ fn plans(
         tables: &wanted_tables(project.pipeline, request),
         shape: project.shape(&dimensions, range),
         basis: &|period, table| project.basis(listing, period, table, request.as_of),
-        closing: &|period| project.closing(period, request.as_of),
+        closing: &|period| project.closing(period, known.latest_as_of.max(request.as_of)),
     };
     let published = Published {
-        manifests,
-        listing: files,
+        manifests: &known.manifests,
+        listing: &known.files,
     };
     plan::plan(&periods, &wanted, &published)
 }
@@ -122,13 +133,12 @@ impl Run<'_> {
     fn go(&self) -> Result<Outcome, RunError> {
         self.close_the_dead()?;
         let session = self.session;
-        let all = plans(
-            self.project,
-            self.request,
-            self.listing,
-            &session.manifests(),
-            &session.listing(),
-        );
+        let known = Known {
+            manifests: session.manifests(),
+            files: session.listing(),
+            latest_as_of: session.latest_as_of(),
+        };
+        let all = plans(self.project, self.request, self.listing, &known);
         let (chosen, rest): (Vec<PeriodPlan>, Vec<PeriodPlan>) = all
             .into_iter()
             .partition(|plan| plan.is_chosen(self.request.reprocess));
@@ -290,7 +300,9 @@ impl Run<'_> {
                     .basis(self.listing, &period, table, self.request.as_of)
             },
             shape: self.project.shape(&dimensions, range),
-            closing: self.project.closing(&period, self.request.as_of),
+            closing: self
+                .project
+                .closing(&period, self.session.latest_as_of().max(self.request.as_of)),
         })?;
         held(self.results).publish(plan, published.units.clone());
         self.written()
@@ -316,6 +328,9 @@ impl Run<'_> {
                     unit.checks = checks.clone();
                 }
             }
+        }
+        if let RunError::Input(InputError::Violations { found }) = &error {
+            results.rows_rejected = found.iter().map(|violation| violation.rows).sum();
         }
         for plan in not_attempted {
             results.fail(

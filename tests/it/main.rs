@@ -12,12 +12,12 @@
 //! | `closing` | what `close:` freezes |
 //! | `nightly` | inputs and settings change between runs: what goes stale, what is restated and why |
 //! | `python` | an independent computation of the same tables, and readers other than our own |
-//! | `plans` | what `plan` knows, plans that are written down, types that must not change |
-//! | `upkeep` | `verify`, `vacuum`, tables about runs, the line for a scheduler |
 //! | `lineage` | OpenLineage events, held against the standard's schemas |
 //! | `airflow` | the shipped DAG under a real Airflow |
 //! | `shipped_nightly` | the shipped pipeline for S3, night after night |
 //! | `crash` | runs that are killed, stopped, interrupted, or meet another run or a full disk, while readers look on |
+//! | `plans` | what `plan` knows, plans that are written down, types that must not change |
+//! | `upkeep` | `verify`, `vacuum`, tables about runs, the line for a scheduler |
 //! | `s3` | an S3 server on this machine, a proxy that fails on demand, keys that expire |
 //! | `cloud` | a small company in a bucket, which the files below share |
 //! | `s3_runs` | sources and results on S3: the same bytes as on the local disk |
