@@ -140,6 +140,22 @@ fn a_close_that_comes_later_takes_what_is_there() {
     assert_same_values(&reported(&company), &company.values());
 }
 
+/// A retry takes its run's instant, which may lie before the close.
+#[test]
+fn a_closed_period_is_not_opened_again_by_an_earlier_instant() {
+    let company = closing_company();
+    company.run(JUST_CLOSED);
+    let closed = reported(&company);
+    company.put_invoices(2, 120_000);
+    let reason = "invoices/invoices-2024-02.csv: size changed (97 → 98 bytes)";
+    company.expects(STILL_OPEN, &["2024-02"], "restated", &[reason]);
+    company.run(STILL_OPEN);
+    assert_same_values(&reported(&company), &closed);
+    assert!(!marked(&company).is_empty());
+    assert_eq!(marked(&company), differing(&company));
+    assert!(company.restatements().iter().all(|row| row.was_closed));
+}
+
 /// A metric or member that nobody had reported: the one restates nothing, the other does.
 #[test]
 fn what_was_never_reported_is_not_restated() {

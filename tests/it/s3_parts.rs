@@ -151,8 +151,8 @@ fn program() {
     if let Some(words) = asked("CSKPI_TEST_PROGRAM") {
         cskpi::fault::listen(at_step);
         let words = words.split_whitespace().map(Into::into);
-        let code = cskpi::cli::with_arguments(std::iter::once("cskpi".into()).chain(words));
-        std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
+        let code = cskpi::cli::exit_code(std::iter::once("cskpi".into()).chain(words));
+        std::process::exit(code.into());
     }
     if let Some(place) = asked("CSKPI_TEST_PUT") {
         cskpi::fault::listen(at_step);
