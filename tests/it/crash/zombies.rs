@@ -2,7 +2,7 @@
 //! touch what its successor publishes, be that done or just being done.
 
 use super::faulty::Running;
-use super::scene::{BACKFILL, Inputs, Kind, Root, Scene};
+use super::scene::{BACKFILL, Inputs, Kind, Root, Scene, with_restatements_of};
 use rustix::process::Signal;
 use std::sync::Mutex;
 
@@ -66,8 +66,7 @@ fn is_as_published_later(scene: &Scene, root: &Root, step: &str) {
         "journal_written:1",
     ];
     if !uncommitted.contains(&step) {
-        let found = root.files().into_iter();
-        expected.extend(found.filter(|(key, _)| key.starts_with("restatements/")));
+        expected = with_restatements_of(&root.files(), &expected);
     }
     root.is_whole(&expected, step);
 }
