@@ -217,7 +217,11 @@ impl Session {
         let now = (publisher.clock)();
         let lock = Lock::take(&store, &publisher.run_id, publisher.lock_expiry, now)?;
         if let Some(key) = lock.journal() {
-            recover(store.as_ref(), &key)?;
+            if let Err(error) = recover(store.as_ref(), &key) {
+                // It may have failed because the lock is another's by now.
+                lock.confirm()?;
+                return Err(error);
+            }
             lock.set_journal(None)?;
             store.remove(&[key])?;
         }

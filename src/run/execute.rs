@@ -282,7 +282,7 @@ impl Run<'_> {
             first: plan.index,
             last: plan.index,
         };
-        let published = self.session.publish(Work {
+        let mut published = self.session.publish(Work {
             period: &period,
             tables,
             basis: &|table| {
@@ -292,7 +292,7 @@ impl Run<'_> {
             shape: self.project.shape(&dimensions, range),
             closing: self.project.closing(&period, self.request.as_of),
         })?;
-        held(self.results).publish(plan, published.units.clone());
+        held(self.results).publish(plan, std::mem::take(&mut published.units));
         self.written()
     }
 
