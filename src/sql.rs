@@ -68,11 +68,11 @@ impl SqlExpr {
             .iter()
             .any(|name| calls(&self.text, name));
         Ok(parsed.map_expr(|node| match node {
-            Expr::BinaryExpr { left, op, right }
-                if matches!(op, Operator::TrueDivide | Operator::RustDivide) =>
-            {
-                quotient((*left).clone(), (*right).clone())
-            }
+            Expr::BinaryExpr {
+                left,
+                op: Operator::TrueDivide | Operator::RustDivide,
+                right,
+            } => quotient((*left).clone(), (*right).clone()),
             Expr::Agg(_) if needs_floats => node.cast(DataType::Float64),
             node => node,
         }))

@@ -24,7 +24,11 @@ impl Session {
         let expiry = publisher.lock_expiry;
         let lock = Lock::take(&store, &publisher.run_id, expiry, now, publisher.as_of)?;
         if let Some(key) = lock.journal() {
-            recover(store.as_ref(), &key)?;
+            if let Err(error) = recover(store.as_ref(), &key) {
+                // It may have failed because the lock is another's by now.
+                lock.confirm()?;
+                return Err(error);
+            }
             lock.set_journal(None)?;
             store.remove(&[key])?;
         }

@@ -292,7 +292,7 @@ impl Run<'_> {
             first: plan.index,
             last: plan.index,
         };
-        let published = self.session.publish(Work {
+        let mut published = self.session.publish(Work {
             period: &period,
             tables,
             basis: &|table| {
@@ -304,7 +304,7 @@ impl Run<'_> {
                 .project
                 .closing(&period, self.session.latest_as_of().max(self.request.as_of)),
         })?;
-        held(self.results).publish(plan, published.units.clone());
+        held(self.results).publish(plan, std::mem::take(&mut published.units));
         self.written()
     }
 

@@ -170,7 +170,6 @@ class Poll:
             self.seen["duckdb"][table, period] = tuple(content)
 
     def read_by_pyarrow(self, table, root, before):
-        files, after = {}, None
         try:
             dataset = pyarrow.dataset.dataset(root.path(table), filesystem=root.filesystem, format="parquet", partitioning="hive")
             files = {fragment.path: fragment for fragment in dataset.get_fragments()}
@@ -180,6 +179,7 @@ class Poll:
             else:
                 self.overtaken += 1
             return
+        found = {}
         for unit in (unit for unit in self.units if unit[0] == table):
             key = f"{table}/period={unit[1]}/part-0.parquet"
             fragment = files.get(f"{root.path(table)}/period={unit[1]}/part-0.parquet")
@@ -187,15 +187,15 @@ class Poll:
                 self.faults.append(f"pyarrow does not see {key}")
                 continue
             try:
-                found = digest_of(fragment.to_table(schema=dataset.schema))
+                found[unit, key] = digest_of(fragment.to_table(schema=dataset.schema))
             except (OSError, pyarrow.ArrowException) as error:
-                found = f"cannot be read: {error}"
-            if isinstance(root, Bucket):
-                after = root.files()
-                if after.get(key) != before[key]:
-                    self.overtaken += 1
-                    continue
-            self.seen["pyarrow"][unit] = found
+                found[unit, key] = f"cannot be read: {error}"
+        after = root.files() if isinstance(root, Bucket) else before
+        for (unit, key), content in found.items():
+            if after.get(key) == before[key]:
+                self.seen["pyarrow"][unit] = content
+            else:
+                self.overtaken += 1
 
 
 class Watch:

@@ -464,6 +464,16 @@ impl Root {
     }
 }
 
+/// What is expected, with the restatements that are there: where one run went before another, both have theirs.
+pub fn with_restatements_of(found: &Files, expected: &Files) -> Files {
+    let is_restatement = |key: &str| key.starts_with("restatements/");
+    let values = expected.iter().filter(|(key, _)| !is_restatement(key));
+    let restatements = found.iter().filter(|(key, _)| is_restatement(key));
+    let all = values.chain(restatements);
+    all.map(|(key, bytes)| (key.clone(), bytes.clone()))
+        .collect()
+}
+
 /// What a reader finds in a file.
 #[derive(PartialEq)]
 enum Content<'a> {

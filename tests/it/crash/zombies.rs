@@ -2,7 +2,7 @@
 //! touch what its successor publishes, be that done or just being done.
 
 use super::faulty::Running;
-use super::scene::{BACKFILL, Inputs, Kind, Root, Scene};
+use super::scene::{BACKFILL, BOTH, Inputs, Kind, Root, Scene, with_restatements_of};
 use rustix::process::Signal;
 use std::sync::Mutex;
 
@@ -66,8 +66,7 @@ fn is_as_published_later(scene: &Scene, root: &Root, step: &str) {
         "journal_written:1",
     ];
     if !uncommitted.contains(&step) {
-        let found = root.files().into_iter();
-        expected.extend(found.filter(|(key, _)| key.starts_with("restatements/")));
+        expected = with_restatements_of(&root.files(), &expected);
     }
     root.is_whole(&expected, step);
 }
@@ -116,6 +115,37 @@ fn a_zombie_that_wakes_after_its_successor_on_disk() {
 #[test]
 fn a_zombie_that_wakes_after_its_successor_on_s3() {
     wakes_after_its_successor(Kind::S3);
+}
+
+/// It sleeps while it finishes what another one had begun.
+#[test]
+fn a_zombie_that_was_recovering() {
+    for kind in BOTH {
+        let scene = Scene::new(kind);
+        let root = scene.root();
+        let mut killed = root.faulty(Inputs::After, "unit_committed:2:kill");
+        assert_eq!(killed.ended().code, -9);
+        let zombie = stopped(&root, "unit_committed:1");
+        root.cskpi_after_expiry(Inputs::Later);
+        woken(zombie, "recovery");
+        let later = scene.undisturbed(Inputs::Later).files();
+        root.is_whole(&with_restatements_of(&root.files(), &later), "recovery");
+    }
+}
+
+/// Its successor puts back the very content that the zombie saw: to a version that is made of the content, as an ETag is,
+/// nothing has happened. But what was staged is gone.
+#[test]
+fn a_zombie_is_not_misled_by_content_that_has_come_back() {
+    for kind in BOTH {
+        let scene = Scene::new(kind);
+        let root = scene.root();
+        let zombie = stopped(&root, "lock_committing:1");
+        root.cskpi_after_expiry(Inputs::Before);
+        woken(zombie, "lock_committing:1");
+        let before = scene.before().files();
+        root.is_whole(&with_restatements_of(&root.files(), &before), "came back");
+    }
 }
 
 /// It wakes in the middle of what its successor does, and tidies up nothing that is not its own.
