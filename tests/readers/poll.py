@@ -149,7 +149,7 @@ class Poll:
         copies = root.for_duckdb(contents)
         for table in sorted({table for table, _ in units}):
             self.read_by_duckdb(table, copies)
-            self.read_by_pyarrow(table, root, before)
+            self.read_by_pyarrow(table, root)
 
     def read_by_duckdb(self, table, folder):
         left_out = "EXCLUDE (run_id, restated_at)" if table == "restatements" else ""
@@ -169,7 +169,8 @@ class Poll:
         for period, *content in rows:
             self.seen["duckdb"][table, period] = tuple(content)
 
-    def read_by_pyarrow(self, table, root, before):
+    def read_by_pyarrow(self, table, root):
+        before = root.files()
         try:
             dataset = pyarrow.dataset.dataset(root.path(table), filesystem=root.filesystem, format="parquet", partitioning="hive")
             files = {fragment.path: fragment for fragment in dataset.get_fragments()}
@@ -190,9 +191,9 @@ class Poll:
                 found[unit, key] = digest_of(fragment.to_table(schema=dataset.schema))
             except (OSError, pyarrow.ArrowException) as error:
                 found[unit, key] = f"cannot be read: {error}"
-        after = root.files() if isinstance(root, Bucket) else before
+        after = root.files()
         for (unit, key), content in found.items():
-            if after.get(key) == before[key]:
+            if after.get(key) == before.get(key):
                 self.seen["pyarrow"][unit] = content
             else:
                 self.overtaken += 1
