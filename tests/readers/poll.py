@@ -12,7 +12,8 @@ In every poll, for every table:
 - each partition is there, with exactly one file;
 - the file's bytes, read in one go, are those of BEFORE or AFTER;
 - pyarrow.dataset reads it, and sees the rows of the one or the other;
-- DuckDB reads the table by glob, and sees in every partition the rows of the one or the other, each once;
+- DuckDB reads the table by glob, and sees in every partition the rows of the one or the other, each once (a query that a
+  replaced file makes fail is run again: DuckDB opens files twice);
 - no reader sees AFTER in a partition and BEFORE later on.
 
 Of `restatements` bytes and two columns are left out: they tell which run found them, and when.
@@ -58,6 +59,10 @@ class Folder:
         """Data files by key, each with its version."""
         return {str(file.relative_to(self.root)): None for file in self.root.glob("*/period=*/*")}
 
+    def inodes(self, table):
+        """Changes whenever a file of the table is replaced."""
+        return {str(file): file.stat().st_ino for file in (self.root / table).glob("period=*/*")}
+
     def bytes(self, key):
         return (self.root / key).read_bytes()
 
@@ -98,6 +103,10 @@ class Bucket:
         entries = ((entry.findtext(f"{space}Key"), entry.findtext(f"{space}ETag")) for entry in page.iter(f"{space}Contents"))
         below = ((key.removeprefix(f"{self.prefix}/"), version) for key, version in entries)
         return {key: version for key, version in below if "/period=" in key and not key.startswith("_")}
+
+    def inodes(self, table):
+        """What DuckDB reads is a copy, which nobody replaces."""
+        return {}
 
     def bytes(self, key):
         return self.get(f"/{self.bucket}/{self.prefix}/{quote(key)}")
@@ -148,20 +157,27 @@ class Poll:
             self.seen["bytes"][unit] = compared
         copies = root.for_duckdb(contents)
         for table in sorted({table for table, _ in units}):
-            self.read_by_duckdb(table, copies)
+            self.read_by_duckdb(table, copies, root)
             self.read_by_pyarrow(table, root)
 
-    def read_by_duckdb(self, table, folder):
+    def read_by_duckdb(self, table, folder, root):
         left_out = "EXCLUDE (run_id, restated_at)" if table == "restatements" else ""
         query = f"""
             SELECT period::VARCHAR, count(*), sum(hash(row)::HUGEINT)::VARCHAR
             FROM (SELECT * {left_out} FROM read_parquet('{folder}/{table}/*/*.parquet', hive_partitioning = true)) AS row
             GROUP BY period"""
-        try:
-            rows = DUCKDB.execute(query).fetchall()
-        except duckdb.Error as error:
-            self.faults.append(f"duckdb cannot read {table}: {error}")
-            return
+        while True:
+            before = root.inodes(table)
+            try:
+                rows = DUCKDB.execute(query).fetchall()
+                break
+            except duckdb.Error as error:
+                # It opens a file once for the footer and once for the rows. Where the file was replaced in between, the query
+                # fails, and is run again, as its user would; it must never give other rows.
+                if root.inodes(table) == before:
+                    self.faults.append(f"duckdb cannot read {table}: {error}")
+                    return
+                self.overtaken += 1
         for unit in self.units:
             # Of a file without rows nothing is seen.
             if unit[0] == table:
