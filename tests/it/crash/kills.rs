@@ -206,10 +206,10 @@ fn killed_at_random_instants(kind: Kind, count: usize) {
 
 #[test]
 fn killed_at_random_instants_on_disk() {
-    killed_at_random_instants(Kind::Disk, 60);
+    killed_at_random_instants(Kind::Disk, 40);
 }
 
 #[test]
 fn killed_at_random_instants_on_s3() {
-    killed_at_random_instants(Kind::S3, 30);
+    killed_at_random_instants(Kind::S3, 16);
 }
