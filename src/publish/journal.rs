@@ -74,13 +74,13 @@ impl Journal {
 
     /// Finishes what a run that is gone has begun. Whatever lies at a target now is either what it wrote or gives way to it:
     /// nobody else may have published since.
-    pub fn finish(mut self, store: &dyn Store) -> Result<(), StorageError> {
+    pub fn finish(mut self, store: &dyn Store) -> Result<(Manifest, Version), StorageError> {
         for entry in &mut self.entries {
             entry.before = store.entry(&entry.key)?.map(|entry| entry.version);
         }
         let key = Manifest::key(self.manifest.period_start);
         self.manifest_before = store.entry(&key)?.map(|entry| entry.version);
-        self.commit(store).map(|_| ())
+        self.commit(store)
     }
 }
 

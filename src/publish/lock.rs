@@ -222,7 +222,21 @@ impl Lock {
 }
 
 impl Drop for Lock {
+    /// A run that an error has ended gives the lock back all the same; the next one closes its results.
     fn drop(&mut self) {
+        let is_ours = {
+            let state = self.held.state();
+            state.record.is_held && !state.is_lost
+        };
+        if is_ours {
+            let freed = self.held.change(|record| {
+                record.is_held = false;
+                record.unclosed.push(record.run_id.clone());
+            });
+            if let Err(error) = freed {
+                tracing::warn!("the lock could not be given back: {error}");
+            }
+        }
         self.stop();
     }
 }

@@ -171,14 +171,7 @@ impl Session {
                 held(&self.lock).confirm()?;
                 tracing::warn!("committing {period} failed, it is tried once more: {error}");
                 let again = |source| PublishError::Commit { period, source };
-                journal.finish(self.store.as_ref()).map_err(again)?;
-                let (manifests, manifest_key) = (manifest::read_all(self.store.as_ref())?, period);
-                manifests
-                    .into_iter()
-                    .find(|(start, _)| *start == manifest_key)
-                    .map(|(_, found)| found)
-                    .ok_or(error)
-                    .map_err(again)?
+                journal.finish(self.store.as_ref()).map_err(again)?
             }
         };
         held(&self.manifests).insert(period, committed);
@@ -289,5 +282,6 @@ fn recover(store: &dyn Store, key: &str) -> Result<(), PublishError> {
     );
     journal
         .finish(store)
+        .map(|_| ())
         .map_err(|source| PublishError::Commit { period, source })
 }
