@@ -177,13 +177,22 @@ impl Contract {
 }
 
 /// The input tables in the order in which they are staged: references point up the list.
-pub const INPUT_TABLES: [&str; 8] = [
+pub const INPUT_TABLES: [&str; 17] = [
     "accounts",
     "account_merges",
     "plans",
     "subscriptions",
     "invoice_lines",
     "fx_rates",
+    "opportunities",
+    "members",
+    "onboarding",
+    "surveys",
+    "tickets",
+    "community",
+    "costs",
+    "time_entries",
+    "targets",
     "usage_events",
     "usage_sessions",
 ];
@@ -207,13 +216,22 @@ pub const PUBLISHED_BESIDE: [&str; 2] = ["kpi_as_reported", "restatements"];
 /// Tables about the runs, by the month in which a run started.
 pub const LEDGER_TABLES: [&str; 2] = ["runs", "checks"];
 
-const TEXTS: [&str; 21] = [
+const TEXTS: [&str; 30] = [
     include_str!("../schemas/input/accounts.yaml"),
     include_str!("../schemas/input/account_merges.yaml"),
     include_str!("../schemas/input/plans.yaml"),
     include_str!("../schemas/input/subscriptions.yaml"),
     include_str!("../schemas/input/invoice_lines.yaml"),
     include_str!("../schemas/input/fx_rates.yaml"),
+    include_str!("../schemas/input/opportunities.yaml"),
+    include_str!("../schemas/input/members.yaml"),
+    include_str!("../schemas/input/onboarding.yaml"),
+    include_str!("../schemas/input/surveys.yaml"),
+    include_str!("../schemas/input/tickets.yaml"),
+    include_str!("../schemas/input/community.yaml"),
+    include_str!("../schemas/input/costs.yaml"),
+    include_str!("../schemas/input/time_entries.yaml"),
+    include_str!("../schemas/input/targets.yaml"),
     include_str!("../schemas/input/usage_events.yaml"),
     include_str!("../schemas/input/usage_sessions.yaml"),
     include_str!("../schemas/output/kpi_values.yaml"),

@@ -97,6 +97,15 @@ pub struct RawSources {
     pub plans: Option<RawSource>,
     pub invoice_lines: Option<RawSource>,
     pub fx_rates: Option<RawSource>,
+    pub opportunities: Option<RawSource>,
+    pub members: Option<RawSource>,
+    pub onboarding: Option<RawSource>,
+    pub surveys: Option<RawSource>,
+    pub tickets: Option<RawSource>,
+    pub community: Option<RawSource>,
+    pub costs: Option<RawSource>,
+    pub time_entries: Option<RawSource>,
+    pub targets: Option<RawSource>,
     pub usage_events: Option<RawSource>,
     pub usage_sessions: Option<RawSource>,
 }
@@ -107,7 +116,7 @@ pub struct RawSources {
 pub struct RawSource {
     /// File or glob, relative to the folder that `cskpi` is run in, or on S3: `s3://bucket/prefix/*.parquet`. `period=…/` style folders become columns.
     pub path: Option<String>,
-    /// How a file's path names the days that its rows are of: `%Y`, `%m` and `%d` stand for year, month and day, as in `invoices-%Y-%m.csv`. Files that are not needed are not read, and rows outside of their file's days are violations. For `invoice_lines`, `usage_events`, `usage_sessions` and `fx_rates`.
+    /// How a file's path names the days that its rows are of: `%Y`, `%m` and `%d` stand for year, month and day, as in `invoices-%Y-%m.csv`. Files that are not needed are not read, and rows outside of their file's days are violations. For tables whose rows are of a day: `invoice_lines`, `fx_rates`, `usage_events`, `usage_sessions`, `opportunities`, `onboarding`, `surveys`, `tickets`, `community`, `costs` and `time_entries`.
     pub file_dates: Option<String>,
     /// The table itself, written here row by row, in place of `path`. Every value is text, a number, a boolean or null.
     pub rows: Option<Vec<BTreeMap<String, serde_json::Value>>>,

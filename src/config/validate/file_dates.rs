@@ -10,6 +10,13 @@ const DATED_TABLES: &[&str] = &[
     "usage_events",
     "usage_sessions",
     "fx_rates",
+    "opportunities",
+    "onboarding",
+    "surveys",
+    "tickets",
+    "community",
+    "costs",
+    "time_entries",
 ];
 
 pub(super) fn file_dates(
