@@ -42,7 +42,7 @@ fn interrupted(kind: Kind) {
         "unit_staged:1",
         "unit_committed:9",
         "journal_written:1",
-        "manifest_written:3",
+        "manifest_written:2",
         "period_committed:2",
         "results_written:3",
         "lock_working:1",
