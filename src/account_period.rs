@@ -4,6 +4,7 @@
 //! still has its rows.
 
 use crate::columns::*;
+use crate::contract::{self, Kind};
 use crate::facts::movements::{self, Ledger};
 use crate::facts::{Context, Inputs, attributes, each_period, fx, money, mrr, revenue, usage};
 use crate::period::PeriodRange;
@@ -113,6 +114,7 @@ pub fn account_periods(
     facts = attributes::with_attributes(facts, inputs, context.calendar, context.range);
     facts = facts.left_join(periods(context, as_of)?, col(PERIOD), col(PERIOD));
     let facts = finished(facts, inputs, context)?;
+    let facts = with_missing_facts(facts, context)?;
 
     let products = left(products, churn_causes);
     let mut missing = vec![mrr::missing_rates(versions, rates.clone(), range, context)?];
@@ -355,6 +357,10 @@ fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult
             // No input tells of the community yet; rules may name the column all the same.
             lit(NULL).cast(DataType::Boolean).alias("community_active"),
             col(CLOSING_MRR).alias("mrr"),
+            col(OPENING_CUSTOMERS).alias("upsell_target_accounts"),
+            col(OPENING_CUSTOMERS).alias("cross_sell_target_accounts"),
+            col("upsold_accounts").alias("upsold_target_accounts"),
+            col("cross_sold_accounts").alias("cross_sold_target_accounts"),
         ])
         .left_join(
             named(COHORT_FIRST_PAID, FIRST_PAID),
@@ -366,6 +372,24 @@ fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult
             col("signup_index"),
             col("signup_index"),
         ))
+}
+
+/// Null for every fact whose input is not mapped.
+fn with_missing_facts(mut facts: LazyFrame, context: Context) -> PolarsResult<LazyFrame> {
+    let known = facts.collect_schema()?;
+    let is_missing = |column: &&contract::Column| {
+        let is_fact = matches!(column.kind, Kind::Integer | Kind::Money);
+        is_fact && !column.required && !known.contains(&column.name)
+    };
+    let columns = contract::of("account_period").columns.iter();
+    let nulls = columns.filter(is_missing).map(|column| {
+        let dtype = match column.kind {
+            Kind::Money => money::summed(context.currency),
+            _ => DataType::Int64,
+        };
+        lit(NULL).cast(dtype).alias(&column.name)
+    });
+    Ok(facts.with_columns(nulls.collect::<Vec<_>>()))
 }
 
 /// Money of a period as money of a month.

@@ -22,8 +22,9 @@ pub use settings::Settings;
 pub use validate::{ACCOUNT_PERIOD_COLUMNS, TABLES};
 
 pub use raw::{
-    AmountBasis, ChurnAt, Compression, Direction, DiscountPolicy, Format, FrequencyBasis, Grain,
-    MauWindow, MonetaryBasis, RecencyBasis, RfmMethod, TouchModelName, Unit, Weekday,
+    AmountBasis, Breakdown, ChurnAt, Compression, CrcAllocation, Direction, DiscountPolicy,
+    Estimator, Format, FrequencyBasis, Grain, MauWindow, MonetaryBasis, OnboardingUnit,
+    RawOnboardingRule, RecencyBasis, RfmMethod, TouchModelName, Unit, UpsellBase, Weekday,
 };
 
 /// A pipeline that passed every check that needs no data.
@@ -128,6 +129,19 @@ pub struct Policy {
     pub mau_window: MauWindow,
     pub session_gap_minutes: u32,
     pub cohort_max_age: u32,
+    pub upsell_base: UpsellBase,
+    pub crc_allocation: CrcAllocation,
+    pub nps_window_days: u32,
+    pub community_window_days: u32,
+    pub onboarding_window_days: u32,
+    pub onboarding_unit: OnboardingUnit,
+    pub onboarding_rule: Option<RawOnboardingRule>,
+    pub small_sample: u32,
+    pub bootstrap_samples: u32,
+    /// Per year.
+    pub discount_rate: f64,
+    pub survival_horizon: u32,
+    pub at_risk_within: f64,
 }
 
 /// A dimension by which KPIs are cut. `sql` is an account column or an expression over account columns.

@@ -15,6 +15,7 @@ use crate::config::{Calendar, Currency, Policy};
 use crate::period::PeriodRange;
 use merges::AccountMap;
 use polars::prelude::*;
+use std::collections::BTreeSet;
 
 /// The checked input tables, every contract column present (null where the source has none).
 #[derive(Clone)]
@@ -35,6 +36,8 @@ pub struct Inputs {
     pub targets: Option<LazyFrame>,
     /// account, user, local day: see [`usage::daily_from_events`].
     pub usage_daily: Option<LazyFrame>,
+    /// The tables that the pipeline maps.
+    pub mapped: BTreeSet<&'static str>,
     pub account_map: AccountMap,
     /// Whether `accounts` has validity intervals.
     pub is_historised: bool,

@@ -105,6 +105,11 @@ pub fn kpi_values(evaluated: LazyFrame, catalogue: &Catalogue) -> PolarsResult<L
             lit(unit).alias("unit"),
             // Publishing knows what was reported before.
             lit(false).alias("is_restated"),
+            lit(NULL).cast(DataType::Float64).alias("lower"),
+            lit(NULL).cast(DataType::Float64).alias("upper"),
+            lit(NULL).cast(DataType::Int64).alias("sample_size"),
+            lit(NULL).cast(DataType::Boolean).alias("is_small_sample"),
+            lit(NULL).cast(DataType::Boolean).alias("is_mature"),
         ])
     };
     let all = catalogue.published().map(|metric| {
@@ -151,7 +156,7 @@ pub fn account_period(accounts: LazyFrame, dimensions: &[String]) -> LazyFrame {
 
 /// The definitions in force, one row per published metric and period.
 pub fn metric_dictionary(catalogue: &Catalogue, published: PeriodRange) -> PolarsResult<LazyFrame> {
-    let metrics: Vec<_> = catalogue.published().collect();
+    let metrics: Vec<_> = catalogue.documented().collect();
     let texts = |of: fn(&crate::metrics::catalogue::Metric) -> String| {
         metrics.iter().map(|metric| of(metric)).collect::<Vec<_>>()
     };
@@ -159,10 +164,10 @@ pub fn metric_dictionary(catalogue: &Catalogue, published: PeriodRange) -> Polar
         "metric" => texts(|metric| metric.id.clone()),
         "label_en" => texts(|metric| metric.label_en.clone()),
         "label_ja" => texts(|metric| metric.label_ja.clone()),
-        "description" => texts(|metric| metric.description.clone()),
+        "description" => texts(|metric| metric.description_en.clone()),
         "unit" => texts(|metric| unit_name(metric.unit)),
         "good" => texts(|metric| format!("{:?}", metric.good).to_lowercase()),
-        "numerator_sql" => texts(|metric| metric.numerator.text().to_owned()),
+        "numerator_sql" => texts(|metric| metric.numerator_text().to_owned()),
         "denominator_sql" => metrics.iter().map(|metric| metric.denominator.as_ref().map(|sql| sql.text().to_owned())).collect::<Vec<_>>(),
         "trailing_periods" => metrics.iter().map(|metric| metric.trailing.map(i64::from)).collect::<Vec<_>>(),
         "is_reaggregable" => metrics.iter().map(|metric| metric.is_reaggregable()).collect::<Vec<_>>(),

@@ -26,6 +26,7 @@ use crate::storage::Storage;
 use chrono::{DateTime, Utc};
 use inputs::{InputError, InputSummary, Listing};
 use polars::prelude::*;
+use std::collections::BTreeSet;
 use tables::Ingredients;
 
 pub use execute::{Outcome, execute, planned};
@@ -340,32 +341,28 @@ fn missing_rates(
 
 fn notices(pipeline: &Pipeline, catalogue: &Catalogue, inputs: &Inputs) -> Vec<String> {
     let mut notices = Vec::new();
-    let nulled = |need: &str| -> Vec<&str> {
-        catalogue
-            .published()
-            .filter(|m| m.needs.iter().any(|n| n == need))
-            .map(|m| m.id.as_str())
-            .collect()
+    let needs: BTreeSet<&str> = catalogue
+        .documented()
+        .flat_map(|metric| metric.needs.iter().map(String::as_str))
+        .collect();
+    let is_missing = |need: &&str| match *need {
+        "usage" => inputs.usage_daily.is_none(),
+        "onboarding" if pipeline.policy.onboarding_rule.is_some() => false,
+        table => !inputs.mapped.contains(table),
     };
-    let mut missing = |need: &str, is_there: bool, what: &str| {
-        let metrics = nulled(need);
-        if !is_there && !metrics.is_empty() {
-            notices.push(format!(
-                "no {what} is mapped; null are {}",
-                metrics.join(", ")
-            ));
-        }
-    };
-    missing(
-        "invoice_lines",
-        inputs.invoice_lines.is_some(),
-        "invoice_lines",
-    );
-    missing(
-        "usage",
-        inputs.usage_daily.is_some(),
-        "usage_events or usage_sessions",
-    );
+    for need in needs.into_iter().filter(is_missing) {
+        let what = match need {
+            "usage" => "usage_events or usage_sessions",
+            table => table,
+        };
+        let nulled = catalogue.documented();
+        let nulled = nulled.filter(|metric| metric.needs.iter().any(|own| own == need));
+        let nulled: Vec<&str> = nulled.map(|metric| metric.id.as_str()).collect();
+        notices.push(format!(
+            "no {what} is mapped; null are {}",
+            nulled.join(", ")
+        ));
+    }
     let current: Vec<&str> = pipeline
         .dimensions
         .iter()

@@ -38,6 +38,15 @@ pub struct SqlExpr {
 }
 
 impl SqlExpr {
+    /// `NULL`, for what no expression makes.
+    pub fn null() -> Self {
+        Self {
+            text: "NULL".to_owned(),
+            columns: Vec::new(),
+            has_aggregate: false,
+        }
+    }
+
     /// The expression as it was written.
     pub fn text(&self) -> &str {
         &self.text

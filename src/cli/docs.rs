@@ -29,11 +29,8 @@ fn dictionary(catalogue: &Catalogue, pipeline: &str, all: bool) -> String {
     let mut text = format!(
         "# Metrics of `{pipeline}`\n\n| id | label | ラベル | unit | good |\n|---|---|---|---|---|\n"
     );
-    let hidden = catalogue
-        .metrics()
-        .iter()
-        .filter(|metric| all && metric.hidden);
-    let metrics: Vec<&Metric> = catalogue.published().chain(hidden).collect();
+    let hidden = catalogue.metrics().filter(|metric| all && metric.hidden);
+    let metrics: Vec<&Metric> = catalogue.documented().chain(hidden).collect();
     for metric in &metrics {
         let good = format!("{:?}", metric.good).to_lowercase();
         text.push_str(&format!(
@@ -53,13 +50,13 @@ fn dictionary(catalogue: &Catalogue, pipeline: &str, all: bool) -> String {
 fn entry(metric: &Metric) -> String {
     let mut text = format!(
         "\n## {}\n\n**{}** ({}): {}\n\n```sql\n",
-        metric.id, metric.label_en, metric.label_ja, metric.description
+        metric.id, metric.label_en, metric.label_ja, metric.description_en
     );
     match &metric.denominator {
-        None => text.push_str(metric.numerator.text()),
+        None => text.push_str(metric.numerator_text()),
         Some(denominator) => text.push_str(&format!(
             "({})\n/ ({})",
-            metric.numerator.text(),
+            metric.numerator_text(),
             denominator.text()
         )),
     }

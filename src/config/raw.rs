@@ -2,13 +2,23 @@
 //!
 //! `schemas/pipeline.schema.json` is generated from these types, so the doc comments here are what an editor shows.
 
+mod metrics;
 mod operations;
+mod policy;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
+pub use metrics::{
+    Breakdown, Direction, Estimator, IntervalName, RawDescription, RawInterval, RawLabel,
+    RawMetric, RawMetrics, Trailing, Unit,
+};
 pub use operations::{Compression, RawClose, RawLineage, RawOutputs, RawS3};
+pub use policy::{
+    AmountBasis, ChurnAt, CrcAllocation, DiscountPolicy, MauWindow, OnboardingUnit,
+    RawOnboardingRule, RawPolicy, UpsellBase,
+};
 
 /// A cskpi pipeline: which tables come in, what the numbers mean, where the results go.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -195,155 +205,12 @@ impl Default for RawNumbers {
     }
 }
 
-/// The switches of the metric specification.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawPolicy {
-    /// Gross margin, 0 to 1: what LTV takes as profit.
-    pub gross_margin: f64,
-    /// What `subscriptions.amount` is: the price of one unit (times `quantity`), or the total of the line.
-    #[serde(default)]
-    pub amount: AmountBasis,
-    /// Which discounts reduce MRR.
-    #[serde(default)]
-    pub discounts: DiscountPolicy,
-    /// How many days a past-due subscription still counts; null: until it is cancelled.
-    pub past_due_grace_days: Option<u32>,
-    /// When a cancellation takes effect.
-    #[serde(default)]
-    pub churn_at: ChurnAt,
-    /// `end_reason` values that mean the customer did not choose to leave.
-    #[serde(default = "involuntary_reasons")]
-    pub involuntary_reasons: Vec<String>,
-    #[serde(default)]
-    pub nrr_includes_reactivation: bool,
-    /// Trailing periods whose pooled churn feeds LTV.
-    #[serde(default = "six")]
-    pub ltv_churn_periods: u32,
-    /// Dimension whose churn an account's expected LTV takes; null: the whole company's.
-    pub ltv_segment: Option<String>,
-    #[serde(default)]
-    pub mau_window: MauWindow,
-    /// Minutes without an event that end a session, when sessions are not given.
-    #[serde(default = "thirty")]
-    pub session_gap_minutes: u32,
-    /// Highest age, in periods, of `cohort_retention`.
-    #[serde(default = "thirty_six")]
-    pub cohort_max_age: u32,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AmountBasis {
-    #[default]
-    Unit,
-    Total,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DiscountPolicy {
-    #[default]
-    Recurring,
-    All,
-    None,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChurnAt {
-    #[default]
-    ServiceEnd,
-    CancelRequest,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MauWindow {
-    #[default]
-    #[serde(rename = "rolling_30")]
-    Rolling30,
-    Calendar,
-}
-
 /// A cohort made of dimensions.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawCohort {
     /// Dimensions whose values, joined with ` | `, name the member.
     pub by: Vec<String>,
-}
-
-/// Which metrics are published, and what they mean.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RawMetrics {
-    /// Only these (all when not given).
-    pub only: Option<Vec<String>>,
-    /// Not these.
-    pub exclude: Vec<String>,
-    /// New metrics, or shipped ones with fields replaced, by id.
-    pub define: BTreeMap<String, RawMetric>,
-}
-
-/// A metric of the catalogue. Shipped metrics and a pipeline's own have this same form.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RawMetric {
-    /// English and Japanese label.
-    pub label: Option<RawLabel>,
-    /// What the number says, in a sentence.
-    pub description: Option<String>,
-    pub unit: Option<Unit>,
-    pub good: Option<Direction>,
-    /// SQL: aggregates over account_period columns (`SUM(churned_customers)`), or an expression over other metrics' ids.
-    pub numerator: Option<String>,
-    /// SQL of the same kind. Value = numerator / denominator; without it, value = numerator.
-    pub denominator: Option<String>,
-    /// Pool numerator and denominator over this many trailing periods: a number, or the name of a policy (`ltv_churn_periods`).
-    pub trailing: Option<Trailing>,
-    /// Where the definition comes from.
-    pub source: Option<String>,
-    /// Whether the metric is published or only feeds others.
-    pub hidden: Option<bool>,
-    /// Input tables without which the metric is null.
-    pub needs: Option<Vec<String>>,
-}
-
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawLabel {
-    pub en: String,
-    pub ja: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Trailing {
-    Periods(u32),
-    Policy(String),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unit {
-    Accounts,
-    Users,
-    Seats,
-    Currency,
-    Ratio,
-    Multiple,
-    Months,
-    Minutes,
-    Count,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    Up,
-    Down,
-    Neutral,
 }
 
 /// Recency, frequency and monetary scores.
@@ -469,18 +336,4 @@ fn one_u32() -> u32 {
 }
 fn zero_hours() -> String {
     "0h".into()
-}
-fn six() -> u32 {
-    6
-}
-fn thirty() -> u32 {
-    30
-}
-fn thirty_six() -> u32 {
-    36
-}
-fn involuntary_reasons() -> Vec<String> {
-    ["payment_failed", "dunning", "card_expired", "unpaid"]
-        .map(String::from)
-        .to_vec()
 }

@@ -6,6 +6,7 @@ mod file_dates;
 mod lineage;
 mod names;
 mod places;
+mod policy;
 mod rfm;
 mod s3;
 mod sources;
@@ -16,8 +17,8 @@ use std::time::Duration;
 
 use super::currency::{currency, nearest_currencies};
 use super::error::{Problems, YamlPath, list_names, show};
-use super::raw::{RawMetrics, RawOutputs, RawPipeline, RawPolicy, Trailing};
-use super::{Cohort, Currency, Dimension, MetricChoice, Outputs, Pipeline, Policy, Settings};
+use super::raw::{RawMetrics, RawOutputs, RawPipeline, Trailing};
+use super::{Cohort, Currency, Dimension, MetricChoice, Outputs, Pipeline, Settings};
 use crate::sql::nearest::nearest;
 use crate::sql::{self, SqlExpr};
 
@@ -40,7 +41,7 @@ pub(super) fn pipeline(
         .map_or(chrono_tz::UTC, |calendar| calendar.time_zone);
     let dimensions = dimensions(&raw.dimensions, &raw, problems);
     let cohorts = cohorts(&raw, &dimensions, problems);
-    let policy = policy(&raw.policy, &dimensions, problems);
+    let policy = policy::policy(&raw.policy, &raw.sources, &dimensions, problems);
     let rfm = raw
         .rfm
         .as_ref()
@@ -225,76 +226,6 @@ fn check_dimension(name: &str, dimensions: &Dimensions, path: &YamlPath, problem
             false => format!("dimensions: {}", list_names(known())),
         });
     problems.push(path, format!("`{}` is not a dimension", show(name)), hint);
-}
-
-fn policy(raw: &RawPolicy, dimensions: &Dimensions, problems: &mut Problems) -> Policy {
-    let section = YamlPath::keys(["policy"]);
-    if !(0.0..=1.0).contains(&raw.gross_margin) {
-        let message = format!(
-            "expected a number from 0 to 1, found `{}`",
-            raw.gross_margin
-        );
-        let percent = raw.gross_margin / 100.0;
-        let is_percent = (0.0..=1.0).contains(&percent);
-        let hint =
-            is_percent.then(|| format!("{} % is `gross_margin: {percent}`", raw.gross_margin));
-        problems.push(section.key("gross_margin"), message, hint);
-    }
-    if let Some(days) = raw.past_due_grace_days {
-        check_range(
-            days,
-            0..=3_660,
-            &section.key("past_due_grace_days"),
-            problems,
-        );
-    }
-    check_range(
-        raw.ltv_churn_periods,
-        1..=3_660,
-        &section.key("ltv_churn_periods"),
-        problems,
-    );
-    check_range(
-        raw.session_gap_minutes,
-        1..=1_440,
-        &section.key("session_gap_minutes"),
-        problems,
-    );
-    check_range(
-        raw.cohort_max_age,
-        1..=3_660,
-        &section.key("cohort_max_age"),
-        problems,
-    );
-    if let Some(name) = &raw.ltv_segment {
-        let path = section.key("ltv_segment");
-        check_dimension(name, dimensions, &path, problems);
-        if dimensions
-            .get(name)
-            .is_some_and(|dimension| dimension.reads("touch_model"))
-        {
-            let message = format!("`{name}` reads `touch_model`, whose rules may read the LTV");
-            problems.push(
-                path,
-                message,
-                Some("choose a dimension that is known before the LTV".to_string()),
-            );
-        }
-    }
-    Policy {
-        gross_margin: raw.gross_margin,
-        amount: raw.amount,
-        discounts: raw.discounts,
-        past_due_grace_days: raw.past_due_grace_days,
-        churn_at: raw.churn_at,
-        involuntary_reasons: raw.involuntary_reasons.clone(),
-        nrr_includes_reactivation: raw.nrr_includes_reactivation,
-        ltv_churn_periods: raw.ltv_churn_periods,
-        ltv_segment: raw.ltv_segment.clone(),
-        mau_window: raw.mau_window,
-        session_gap_minutes: raw.session_gap_minutes,
-        cohort_max_age: raw.cohort_max_age,
-    }
 }
 
 /// Checks what can be known without the catalogue; the metrics' room knows the rest.

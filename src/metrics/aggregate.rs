@@ -2,9 +2,11 @@
 
 use super::catalogue::{self, Catalogue, DAYS_IN_PERIOD, Metric};
 use crate::columns::*;
+use crate::contract;
 use crate::facts::{Context, each_period};
 use crate::sql::{SqlExpr, quotient};
 use polars::prelude::*;
+use std::collections::BTreeSet;
 
 /// A way to group accounts: name, and the expression of the member's text. Accounts whose member is null are left out.
 #[derive(Clone)]
@@ -13,19 +15,16 @@ pub struct Grouping {
     pub member: Expr,
 }
 
-/// Which input tables are there, for metrics that need one.
-#[derive(Clone, Copy)]
-pub struct Available {
-    pub invoice_lines: bool,
-    pub usage: bool,
-}
+/// The input tables that are there, for metrics that need one.
+#[derive(Debug, Clone, Default)]
+pub struct Available(pub BTreeSet<&'static str>);
 
 impl Available {
-    fn has(self, need: &str) -> bool {
+    /// `usage` is events or sessions.
+    pub fn has(&self, need: &str) -> bool {
         match need {
-            "invoice_lines" => self.invoice_lines,
-            "usage" => self.usage,
-            _ => true,
+            "usage" => self.0.iter().any(|table| table.starts_with("usage_")),
+            table => self.0.contains(table),
         }
     }
 }
@@ -40,12 +39,11 @@ pub fn evaluated(
     accounts: LazyFrame,
     groupings: &[Grouping],
     catalogue: &Catalogue,
-    available: Available,
+    available: &Available,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
     let aggregated: Vec<&Metric> = catalogue
         .metrics()
-        .iter()
         .filter(|metric| metric.is_aggregate())
         .collect();
     let mut sums = vec![col(DAYS_IN_PERIOD).first()];
@@ -93,7 +91,7 @@ fn sides(metric: &Metric) -> impl Iterator<Item = (&'static str, &SqlExpr)> {
 fn scalar(
     expression: &SqlExpr,
     metric: &Metric,
-    available: Available,
+    available: &Available,
     context: Context,
     in_group: bool,
 ) -> PolarsResult<Expr> {
@@ -114,11 +112,31 @@ fn scalar(
     let value = expression
         .to_polars()?
         .map_expr(constants)
+        .map_expr(null_of_nulls)
         .cast(DataType::Float64);
     // A zero that an expression divides by gives null, never infinity.
     Ok(when(value.clone().is_finite())
         .then(value)
         .otherwise(lit(NULL)))
+}
+
+/// As in SQL, the sum of nothing but nulls is null: an input that is not there is not 0.
+fn null_of_nulls(node: Expr) -> Expr {
+    let Expr::Agg(AggExpr::Sum(summed)) = &node else {
+        return node;
+    };
+    let reads_optional = |expr: &Expr| match expr {
+        Expr::Column(name) => {
+            let column = contract::of("account_period").column(name);
+            column.is_some_and(|column| !column.required)
+        }
+        _ => false,
+    };
+    if !summed.as_ref().into_iter().any(reads_optional) {
+        return node;
+    }
+    let is_there = summed.as_ref().clone().count().gt(lit(0));
+    when(is_there).then(node).otherwise(lit(NULL))
 }
 
 /// Numerator over denominator; null where the denominator is zero or missing.

@@ -163,10 +163,11 @@ pub fn marked(mut kpis: DataFrame, reported: &DataFrame) -> PolarsResult<DataFra
 
 /// The values of a period as they are reported now.
 pub fn as_reported(kpis: &DataFrame, closes_on: NaiveDate) -> PolarsResult<DataFrame> {
-    let mut reported = kpis.drop("is_restated")?;
+    let mut reported = kpis.clone();
     let closes = Column::new("closes_on".into(), vec![closes_on; reported.height()]);
     reported.with_column(closes)?;
-    Ok(reported)
+    let columns = &contract::of("kpi_as_reported").columns;
+    reported.select(columns.iter().map(|column| column.name.as_str()))
 }
 
 /// One row per value that had been published and is now another one. A metric or dimension that is new to the period, or

@@ -227,6 +227,7 @@ pub fn loaded(
         time_entries: frame("time_entries"),
         targets: frame("targets"),
         usage_daily: usage_daily.map(IntoLazy::lazy),
+        mapped: opened.keys().copied().collect(),
         account_map: AccountMap::new(merges)?,
         is_historised,
     };

@@ -48,11 +48,13 @@ pub(super) fn tables(from: &Ingredients, wanted: &[&'static str]) -> PolarsResul
     wanted.iter().map(table).collect()
 }
 
-fn available(inputs: &Inputs) -> Available {
-    Available {
-        invoice_lines: inputs.invoice_lines.is_some(),
-        usage: inputs.usage_daily.is_some(),
+/// What metrics may need. A rule over usage tells of onboarding, too.
+fn available(from: &Ingredients) -> Available {
+    let mut tables = from.inputs.mapped.clone();
+    if from.pipeline.policy.onboarding_rule.is_some() {
+        tables.insert("onboarding");
     }
+    Available(tables)
 }
 
 /// The catalogue evaluated for the total, every dimension and every cohort.
@@ -63,7 +65,7 @@ fn kpis(from: &Ingredients) -> PolarsResult<LazyFrame> {
         accounts,
         &groupings,
         from.catalogue,
-        available(from.inputs),
+        &available(from),
         from.context,
     )
 }
@@ -95,7 +97,7 @@ fn frame(
                 .pipeline
                 .calendar
                 .index_of(from.pipeline.calendar.begin);
-            let has_revenue = available(from.inputs).invoice_lines;
+            let has_revenue = from.inputs.invoice_lines.is_some();
             let map = &from.inputs.account_map;
             let triangle = cohort::cohort_retention(
                 accounts(),

@@ -1,0 +1,169 @@
+//! `policy`: the switches of the metric specification.
+
+use super::{Dimensions, check_dimension, check_range};
+use crate::config::Policy;
+use crate::config::error::{Problems, YamlPath};
+use crate::config::raw::{RawPolicy, RawSources, UpsellBase};
+
+pub(super) fn policy(
+    raw: &RawPolicy,
+    sources: &RawSources,
+    dimensions: &Dimensions,
+    problems: &mut Problems,
+) -> Policy {
+    let section = YamlPath::keys(["policy"]);
+    if !(0.0..=1.0).contains(&raw.gross_margin) {
+        let message = format!(
+            "expected a number from 0 to 1, found `{}`",
+            raw.gross_margin
+        );
+        let percent = raw.gross_margin / 100.0;
+        let is_percent = (0.0..=1.0).contains(&percent);
+        let hint =
+            is_percent.then(|| format!("{} % is `gross_margin: {percent}`", raw.gross_margin));
+        problems.push(section.key("gross_margin"), message, hint);
+    }
+    if let Some(days) = raw.past_due_grace_days {
+        check_range(
+            days,
+            0..=3_660,
+            &section.key("past_due_grace_days"),
+            problems,
+        );
+    }
+    check_range(
+        raw.ltv_churn_periods,
+        1..=3_660,
+        &section.key("ltv_churn_periods"),
+        problems,
+    );
+    check_range(
+        raw.session_gap_minutes,
+        1..=1_440,
+        &section.key("session_gap_minutes"),
+        problems,
+    );
+    check_range(
+        raw.cohort_max_age,
+        1..=3_660,
+        &section.key("cohort_max_age"),
+        problems,
+    );
+    for (days, key) in [
+        (raw.nps_window_days, "nps_window_days"),
+        (raw.community_window_days, "community_window_days"),
+        (raw.onboarding_window_days, "onboarding_window_days"),
+    ] {
+        check_range(days, 1..=3_660, &section.key(key), problems);
+    }
+    check_range(
+        raw.small_sample,
+        0..=1_000_000,
+        &section.key("small_sample"),
+        problems,
+    );
+    check_range(
+        raw.bootstrap_samples,
+        0..=2_000,
+        &section.key("bootstrap_samples"),
+        problems,
+    );
+    check_range(
+        raw.survival_horizon,
+        0..=1_200,
+        &section.key("survival_horizon"),
+        problems,
+    );
+    for (share, upper, key) in [
+        (raw.discount_rate, 10.0, "discount_rate"),
+        (raw.at_risk_within, 1.0, "at_risk_within"),
+    ] {
+        if !(0.0..=upper).contains(&share) {
+            let message = format!("expected a number from 0 to {upper}, found `{share}`");
+            let percent = share / 100.0;
+            let hint = (0.0..=upper)
+                .contains(&percent)
+                .then(|| format!("{share} % is `{key}: {percent}`"));
+            problems.push(section.key(key), message, hint);
+        }
+    }
+    if raw.upsell_base == UpsellBase::Offered && sources.opportunities.is_none() {
+        let hint = "map `sources.opportunities`, or leave `upsell_base` at `opening`".to_string();
+        problems.push(
+            section.key("upsell_base"),
+            "no source tells what was offered",
+            hint,
+        );
+    }
+    if let Some(rule) = &raw.onboarding_rule {
+        if sources.usage_events.is_none() && (rule.features > 0 || sources.usage_sessions.is_none())
+        {
+            let hint = "map `sources.usage_events`".to_string();
+            problems.push(
+                section.key("onboarding_rule"),
+                "no source tells of features used",
+                hint,
+            );
+        }
+        let path = section.key("onboarding_rule");
+        check_range(
+            rule.within_days,
+            1..=3_660,
+            &path.key("within_days"),
+            problems,
+        );
+        if !(0.0..=100_000.0).contains(&rule.hours) {
+            let message = format!("expected a number from 0 to 100000, found `{}`", rule.hours);
+            problems.push(path.key("hours"), message, None);
+        }
+        if rule.features == 0 && rule.hours == 0.0 {
+            let hint = "say how many `features`, or `hours`, or both".to_string();
+            problems.push(
+                path,
+                "a rule that asks for nothing is met by everyone",
+                hint,
+            );
+        }
+    }
+    if let Some(name) = &raw.ltv_segment {
+        let path = section.key("ltv_segment");
+        check_dimension(name, dimensions, &path, problems);
+        if dimensions
+            .get(name)
+            .is_some_and(|dimension| dimension.reads("touch_model"))
+        {
+            let message = format!("`{name}` reads `touch_model`, whose rules may read the LTV");
+            problems.push(
+                path,
+                message,
+                Some("choose a dimension that is known before the LTV".to_string()),
+            );
+        }
+    }
+    Policy {
+        gross_margin: raw.gross_margin,
+        amount: raw.amount,
+        discounts: raw.discounts,
+        past_due_grace_days: raw.past_due_grace_days,
+        churn_at: raw.churn_at,
+        involuntary_reasons: raw.involuntary_reasons.clone(),
+        nrr_includes_reactivation: raw.nrr_includes_reactivation,
+        ltv_churn_periods: raw.ltv_churn_periods,
+        ltv_segment: raw.ltv_segment.clone(),
+        mau_window: raw.mau_window,
+        session_gap_minutes: raw.session_gap_minutes,
+        cohort_max_age: raw.cohort_max_age,
+        upsell_base: raw.upsell_base,
+        crc_allocation: raw.crc_allocation,
+        nps_window_days: raw.nps_window_days,
+        community_window_days: raw.community_window_days,
+        onboarding_window_days: raw.onboarding_window_days,
+        onboarding_unit: raw.onboarding_unit,
+        onboarding_rule: raw.onboarding_rule.clone(),
+        small_sample: raw.small_sample,
+        bootstrap_samples: raw.bootstrap_samples,
+        discount_rate: raw.discount_rate,
+        survival_horizon: raw.survival_horizon,
+        at_risk_within: raw.at_risk_within,
+    }
+}
