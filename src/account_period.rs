@@ -3,13 +3,18 @@
 //! Everything published is made from this frame. It is joined from the spine outwards, so a month in which everyone left
 //! still has its rows.
 
+mod families;
+
 use crate::columns::*;
-use crate::contract::{self, Kind};
 use crate::facts::movements::{self, Ledger};
-use crate::facts::{Context, Inputs, attributes, each_period, fx, money, mrr, revenue, usage};
+use crate::facts::{
+    Context, Inputs, attributes, cost, each_period, fx, money, mrr, opportunity, revenue, usage,
+};
 use crate::period::PeriodRange;
 use chrono::{DateTime, Utc};
 use polars::prelude::*;
+
+pub use families::Details;
 
 /// The facts of every account in every period of a range. Built by [`account_periods`] only.
 #[derive(Clone)]
@@ -21,6 +26,7 @@ pub struct AccountPeriods {
     pub products: LazyFrame,
     /// Versions and invoices whose currency has no rate in a period: `period_index`, `currency`. Must be empty.
     pub missing_rates: LazyFrame,
+    pub details: Details,
 }
 
 /// One row per period: `period_index`, `period_start`, `period_end`, `days_in_period`, `is_complete`.
@@ -114,12 +120,31 @@ pub fn account_periods(
     facts = attributes::with_attributes(facts, inputs, context.calendar, context.range);
     facts = facts.left_join(periods(context, as_of)?, col(PERIOD), col(PERIOD));
     let facts = finished(facts, inputs, context)?;
-    let facts = with_missing_facts(facts, context)?;
+    let facts = families::with_families(facts, inputs, rates.clone(), context)?;
+    let facts = families::with_missing_facts(facts, context)?;
+    // What rules read as a condition.
+    let community_active = col("community_active_accounts").gt(lit(0i64));
+    let facts = facts.with_column(community_active.alias("community_active"));
 
     let products = left(products, churn_causes);
     let mut missing = vec![mrr::missing_rates(versions, rates.clone(), range, context)?];
     if let Some(lines) = &inputs.invoice_lines {
-        missing.push(revenue::missing_rates(lines.clone(), rates, context));
+        missing.push(revenue::missing_rates(
+            lines.clone(),
+            rates.clone(),
+            context,
+        ));
+    }
+    if let Some(opportunities) = &inputs.opportunities {
+        let rates = rates.clone();
+        missing.push(opportunity::missing_rates(
+            opportunities.clone(),
+            rates,
+            context,
+        ));
+    }
+    if let Some(costs) = &inputs.costs {
+        missing.push(cost::missing_rates(costs.clone(), rates, context));
     }
     let missing_rates =
         concat(missing, UnionArgs::default())?.unique(None, UniqueKeepStrategy::Any);
@@ -127,7 +152,29 @@ pub fn account_periods(
         facts,
         products,
         missing_rates,
+        details: families::details(inputs, context)?,
     })
+}
+
+/// Puts the costs onto `facts`, which are in memory: who takes what is read off them. Rows of what belongs to no account stay
+/// where there is any.
+pub fn with_costs(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult<LazyFrame> {
+    let facts = match &inputs.costs {
+        None => facts,
+        Some(costs) => {
+            let rates = fx::period_rates(inputs.fx_rates.clone(), context)?;
+            let map = &inputs.account_map;
+            let costs = cost::per_period(costs.clone(), facts.clone(), rates, map, context)?;
+            let nulls = [
+                "marketing_cost",
+                "sales_cost",
+                "cs_people_cost",
+                "cs_tools_cost",
+            ];
+            families::with_zeros(facts.drop(by_name(nulls, true, false)), costs)?
+        }
+    };
+    families::without_empty(facts)
 }
 
 /// The spine with all that accumulates over an account's life: sign-up, revenue, last payment, last use, windows.
@@ -162,10 +209,17 @@ fn histories(
             .iter()
             .map(|daily| day_of(daily.clone(), col("day"))),
     );
-    let first_signs = concat(signs, UnionArgs::default())?
+    signs.extend(families::signs(inputs, context));
+    let mut first_signs = concat(signs, UnionArgs::default())?
         .filter(col("day").is_not_null())
         .group_by([col(ACCOUNT_ID)])
         .agg([calendar.index_of_date(col("day").min()).alias("first_sign")]);
+    if families::may_be_unallocated(inputs) {
+        // The rows in which there is nothing are taken away at the end.
+        let from_the_first =
+            df!(ACCOUNT_ID => [UNALLOCATED], "first_sign" => [context.range.first])?;
+        first_signs = concat([first_signs, from_the_first.lazy()], UnionArgs::default())?;
+    }
     let spine = each_period(
         first_signs,
         col("first_sign"),
@@ -354,13 +408,7 @@ fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult
                 .calendar
                 .index_of_date(col("signup"))
                 .alias("signup_index"),
-            // No input tells of the community yet; rules may name the column all the same.
-            lit(NULL).cast(DataType::Boolean).alias("community_active"),
             col(CLOSING_MRR).alias("mrr"),
-            col(OPENING_CUSTOMERS).alias("upsell_target_accounts"),
-            col(OPENING_CUSTOMERS).alias("cross_sell_target_accounts"),
-            col("upsold_accounts").alias("upsold_target_accounts"),
-            col("cross_sold_accounts").alias("cross_sold_target_accounts"),
         ])
         .left_join(
             named(COHORT_FIRST_PAID, FIRST_PAID),
@@ -372,24 +420,6 @@ fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult
             col("signup_index"),
             col("signup_index"),
         ))
-}
-
-/// Null for every fact whose input is not mapped.
-fn with_missing_facts(mut facts: LazyFrame, context: Context) -> PolarsResult<LazyFrame> {
-    let known = facts.collect_schema()?;
-    let is_missing = |column: &&contract::Column| {
-        let is_fact = matches!(column.kind, Kind::Integer | Kind::Money);
-        is_fact && !column.required && !known.contains(&column.name)
-    };
-    let columns = contract::of("account_period").columns.iter();
-    let nulls = columns.filter(is_missing).map(|column| {
-        let dtype = match column.kind {
-            Kind::Money => money::summed(context.currency),
-            _ => DataType::Int64,
-        };
-        lit(NULL).cast(dtype).alias(&column.name)
-    });
-    Ok(facts.with_columns(nulls.collect::<Vec<_>>()))
 }
 
 /// Money of a period as money of a month.

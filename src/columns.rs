@@ -62,3 +62,5 @@ pub const MEMBER: &str = "member";
 pub const UNKNOWN: &str = "(unknown)";
 /// The dimension of all accounts together, and its only member.
 pub const TOTAL: &str = "total";
+/// The account (and member of every dimension) of what belongs to none: costs that nobody can take, deals of prospects.
+pub const UNALLOCATED: &str = "(unallocated)";

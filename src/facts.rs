@@ -1,16 +1,24 @@
 //! Facts: staged tables → columns at account × period. One file per family; pure frames in, pure frames out.
 
+pub mod allocation;
 pub mod attributes;
+pub mod community;
+pub mod cost;
 pub mod fx;
 pub mod merges;
 pub mod money;
 pub mod movements;
 pub mod mrr;
+pub mod onboarding;
+pub mod opportunity;
 pub mod revenue;
 pub mod stocks;
+pub mod support;
+pub mod survey;
+pub mod time;
 pub mod usage;
 
-use crate::columns::PERIOD;
+use crate::columns::{ACCOUNT_ID, PERIOD, UNALLOCATED};
 use crate::config::{Calendar, Currency, Policy};
 use crate::period::PeriodRange;
 use merges::AccountMap;
@@ -36,6 +44,8 @@ pub struct Inputs {
     pub targets: Option<LazyFrame>,
     /// account, user, local day: see [`usage::daily_from_events`].
     pub usage_daily: Option<LazyFrame>,
+    /// account, feature, period: see [`usage::features_from_events`].
+    pub features: Option<LazyFrame>,
     /// The tables that the pipeline maps.
     pub mapped: BTreeSet<&'static str>,
     pub account_map: AccountMap,
@@ -51,6 +61,37 @@ pub struct Context<'a> {
     pub policy: &'a Policy,
     /// Periods to compute facts for.
     pub range: PeriodRange,
+}
+
+/// Adds [`PERIOD`], that of the local date `day`, and leaves out what lies outside of the context's range. Rows without an
+/// account are [`UNALLOCATED`].
+pub(crate) fn in_period(frame: LazyFrame, day: Expr, context: Context) -> LazyFrame {
+    let PeriodRange { first, last } = context.range;
+    let is_in_range = col(PERIOD).is_between(lit(first), lit(last), ClosedInterval::Both);
+    frame
+        .with_columns([
+            context.calendar.index_of_date(day).alias(PERIOD),
+            col(ACCOUNT_ID).fill_null(lit(UNALLOCATED)),
+        ])
+        .filter(is_in_range)
+}
+
+/// One row per period and surviving account, with the sums of what rows of [`PERIOD`] and `account_id` hold.
+pub(crate) fn summed<const N: usize>(
+    rows: LazyFrame,
+    sums: [(Expr, &str); N],
+    map: &AccountMap,
+    context: Context,
+) -> LazyFrame {
+    let sums = sums.map(|(value, name)| value.sum().alias(name));
+    map.applied(rows, context.range)
+        .group_by([col(PERIOD), col(ACCOUNT_ID)])
+        .agg(sums)
+}
+
+/// 1 where it holds, else 0.
+pub(crate) fn flag(condition: Expr) -> Expr {
+    condition.fill_null(lit(false)).cast(DataType::Int64)
 }
 
 /// One row per period and row of `frame`: the whole numbers from `first` to `last` (both included, clipped to `range`; null

@@ -9,7 +9,7 @@ mod tables;
 mod execute;
 pub mod live;
 
-use crate::account_period::{AccountPeriods, account_periods};
+use crate::account_period::{AccountPeriods, Details, account_periods, with_costs};
 use crate::columns::{CURRENCY, PERIOD};
 use crate::config::Pipeline;
 use crate::config::error::Problems;
@@ -123,7 +123,7 @@ impl Project<'_> {
             .as_ref()
             .map_or(1, |rfm| rfm.window_days as i32);
         let model = account_periods(&loaded.inputs, context, request.as_of, window_days)
-            .and_then(|model| materialised(&model))
+            .and_then(|model| materialised(&model, &loaded.inputs, context))
             .map_err(compute("the account × period model"))?;
         let unrated = missing_rates(&model, context)?;
 
@@ -292,9 +292,25 @@ pub(crate) fn collected_together<const N: usize>(
 }
 
 /// The model held in memory, so that what follows computes it once.
-fn materialised(model: &AccountPeriods) -> PolarsResult<AccountPeriods> {
+fn materialised(
+    model: &AccountPeriods,
+    inputs: &Inputs,
+    context: Context,
+) -> PolarsResult<AccountPeriods> {
+    let facts = collected(model.facts.clone())?.lazy();
+    let held = |frame: &Option<LazyFrame>| -> PolarsResult<Option<LazyFrame>> {
+        let frame = frame.clone().map(collected).transpose()?;
+        Ok(frame.map(IntoLazy::lazy))
+    };
+    let details = &model.details;
     Ok(AccountPeriods {
-        facts: collected(model.facts.clone())?.lazy(),
+        facts: collected(with_costs(facts, inputs, context)?)?.lazy(),
+        details: Details {
+            onboardings: held(&details.onboardings)?,
+            survey_items: held(&details.survey_items)?,
+            features: held(&details.features)?,
+            phases: held(&details.phases)?,
+        },
         products: collected(model.products.clone())?.lazy(),
         missing_rates: collected(model.missing_rates.clone())?.lazy(),
     })

@@ -87,6 +87,40 @@ pub fn daily_from_events(
         ])
 }
 
+/// One row per account, feature and period in which it was used: `period_index`, the first `day`, and, with `signups`
+/// (`account_id`, `signup`), apart what was used `since_signup`.
+pub fn features_from_events(
+    events: LazyFrame,
+    signups: Option<LazyFrame>,
+    calendar: &Calendar,
+) -> LazyFrame {
+    let day = calendar.local_date(col("occurred_at"));
+    let used = events
+        .filter(col("feature").is_not_null())
+        .select([col(ACCOUNT_ID), col("feature"), day.alias("day")])
+        .with_column(calendar.index_of_date(col("day")).alias(PERIOD));
+    let mut key = vec![col(ACCOUNT_ID), col("feature"), col(PERIOD)];
+    let used = match signups {
+        None => used,
+        Some(signups) => {
+            key.push(col("since_signup"));
+            let since = col("day").gt_eq(col("signup")).alias("since_signup");
+            used.left_join(signups, col(ACCOUNT_ID), col(ACCOUNT_ID))
+                .with_column(since)
+        }
+    };
+    used.group_by(key).agg([col("day").min()])
+}
+
+/// One row per period, surviving account and feature used in it.
+pub fn features(used: LazyFrame, map: &AccountMap, context: Context) -> LazyFrame {
+    let PeriodRange { first, last } = context.range;
+    let in_range = col(PERIOD).is_between(lit(first), lit(last), ClosedInterval::Both);
+    map.applied(used.filter(in_range), context.range)
+        .select([col(PERIOD), col(ACCOUNT_ID), col("feature")])
+        .unique(None, UniqueKeepStrategy::Any)
+}
+
 /// `usage_daily` from ready sessions: each counts on the day it starts, and is one event.
 pub fn daily_from_sessions(sessions: LazyFrame, calendar: &Calendar) -> LazyFrame {
     let length = (col("ended_at").cast(DataType::Int64) - col("started_at").cast(DataType::Int64))

@@ -154,7 +154,7 @@ pub fn loaded(
 ) -> Result<Loaded, InputError> {
     let opened = opened(pipeline, listing, storage)?;
     let mut frames: BTreeMap<&str, DataFrame> = BTreeMap::new();
-    let mut usage_daily = None;
+    let (mut usage_daily, mut features) = (None, None);
     let mut summaries = Vec::new();
     let mut found = Vec::new();
     for table in INPUT_TABLES {
@@ -169,11 +169,10 @@ pub fn loaded(
             source,
         };
         let rows = if table.starts_with("usage_") {
-            let (daily, broken) =
-                usage_table(contract, staged, &frames, pipeline).map_err(read_error)?;
-            found.extend(broken);
-            let rows = daily.height();
-            usage_daily = Some(daily);
+            let used = usage_table(contract, staged, &frames, pipeline).map_err(read_error)?;
+            found.extend(used.broken);
+            let rows = used.daily.height();
+            (usage_daily, features) = (Some(used.daily), used.features);
             rows
         } else {
             let (frame, broken) =
@@ -227,6 +226,7 @@ pub fn loaded(
         time_entries: frame("time_entries"),
         targets: frame("targets"),
         usage_daily: usage_daily.map(IntoLazy::lazy),
+        features: features.map(IntoLazy::lazy),
         mapped: opened.keys().copied().collect(),
         account_map: AccountMap::new(merges)?,
         is_historised,
@@ -284,13 +284,21 @@ fn with_misplaced(
     }
 }
 
-/// Usage is rolled up while it is read; only the rollup is kept.
+/// Usage, rolled up.
+struct Usage {
+    daily: DataFrame,
+    /// Where events name features.
+    features: Option<DataFrame>,
+    broken: Vec<Violation>,
+}
+
+/// Usage is rolled up while it is read; only the rollups are kept.
 fn usage_table(
     contract: &Contract,
     staged: &Staged,
     known: &BTreeMap<&str, DataFrame>,
     pipeline: &Pipeline,
-) -> PolarsResult<Checked> {
+) -> PolarsResult<Usage> {
     let is_mapped = |name: &str| staged.mapped.iter().any(|column| column == name);
     let rows = || staged.frame.clone();
     let has_account = is_mapped(ACCOUNT_ID);
@@ -315,6 +323,17 @@ fn usage_table(
         }
         _ => rows(),
     };
+    let features = is_mapped("feature").then(|| {
+        let accounts = known
+            .get("accounts")
+            .filter(|_| pipeline.policy.onboarding_rule.is_some());
+        let signups = accounts.map(|accounts| {
+            let signup = col("signup_date").min().alias("signup");
+            let accounts = accounts.clone().lazy();
+            accounts.group_by([col(ACCOUNT_ID)]).agg([signup])
+        });
+        usage::features_from_events(usage.clone(), signups, &pipeline.calendar)
+    });
     let daily = match contract.table.as_str() {
         "usage_events" => {
             let calendar = &pipeline.calendar;
@@ -323,7 +342,16 @@ fn usage_table(
         _ => usage::daily_from_sessions(usage, &pipeline.calendar),
     };
     // One pass over the files serves the checks and the rollup.
-    let [broken, daily] = collected_together([counted(broken), daily])?;
+    let (broken, daily, features) = match features {
+        None => {
+            let [broken, daily] = collected_together([counted(broken), daily])?;
+            (broken, daily, None)
+        }
+        Some(features) => {
+            let [broken, daily, features] = collected_together([counted(broken), daily, features])?;
+            (broken, daily, Some(features))
+        }
+    };
     let mut found = violations_of(contract, &broken)?;
     let (used, table) = if has_account {
         (daily.clone().lazy(), "accounts")
@@ -344,7 +372,11 @@ fn usage_table(
             found.extend(summarised(contract, unknown)?);
         }
     }
-    Ok((daily, found))
+    Ok(Usage {
+        daily,
+        features,
+        broken: found,
+    })
 }
 
 /// Ids that later tables may refer to. An account that was merged away may be gone from the CRM.

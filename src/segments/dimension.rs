@@ -44,11 +44,11 @@ pub fn with_members<'a>(
         };
         let value = expression(&dimension.sql, &dimension.name)?.to_polars()?;
         let value = value.map_expr(own_seats).cast(DataType::String);
-        members.push(
-            value
-                .fill_null(lit(UNKNOWN))
-                .alias(member_column(&dimension.name)),
-        );
+        let is_unallocated = col(ACCOUNT_ID).eq(lit(UNALLOCATED));
+        let member = when(is_unallocated)
+            .then(lit(UNALLOCATED))
+            .otherwise(value.fill_null(lit(UNKNOWN)));
+        members.push(member.alias(member_column(&dimension.name)));
     }
     Ok(accounts.with_columns(members))
 }

@@ -1,0 +1,203 @@
+//! The families of facts whose inputs may be missing: each is joined where its table is mapped, and null where it is not.
+
+use crate::columns::*;
+use crate::config::UpsellBase;
+use crate::contract;
+use crate::facts::{
+    Context, Inputs, community, onboarding, opportunity, support, survey, time, usage,
+};
+use polars::prelude::*;
+
+/// Facts below the account: what `kpi_breakdown`, `time_spent` and the onboarding time are made of. Rows of the range, by
+/// surviving account.
+#[derive(Clone, Default)]
+pub struct Details {
+    /// See [`onboarding::durations`].
+    pub onboardings: Option<LazyFrame>,
+    /// See [`survey::items`].
+    pub survey_items: Option<LazyFrame>,
+    /// See [`usage::features`].
+    pub features: Option<LazyFrame>,
+    /// See [`time::phases`].
+    pub phases: Option<LazyFrame>,
+}
+
+/// The details of what is mapped.
+pub fn details(inputs: &Inputs, context: Context) -> PolarsResult<Details> {
+    let map = &inputs.account_map;
+    let onboardings = onboarding::onboardings(inputs, context)?;
+    let durations = onboardings.map(|all| onboarding::durations(all, map, context));
+    let features = inputs.features.clone();
+    let surveys = inputs.surveys.clone();
+    let entries = inputs.time_entries.clone();
+    Ok(Details {
+        onboardings: durations.transpose()?,
+        survey_items: surveys.map(|surveys| survey::items(surveys, map, context)),
+        features: features.map(|used| usage::features(used, map, context)),
+        phases: entries.map(|entries| time::phases(entries, map, context)),
+    })
+}
+
+/// Joins every mapped family onto account × period rows; 0 where an account has nothing of it.
+pub(super) fn with_families(
+    mut facts: LazyFrame,
+    inputs: &Inputs,
+    rates: LazyFrame,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    let map = &inputs.account_map;
+    let mut families = Vec::new();
+    if let Some(opportunities) = &inputs.opportunities {
+        families.push(opportunity::per_period(
+            opportunities.clone(),
+            rates,
+            map,
+            context,
+        ));
+    }
+    if let Some(all) = onboarding::onboardings(inputs, context)? {
+        families.push(onboarding::per_period(all, map, context));
+    }
+    if let Some(members) = &inputs.members {
+        let done = inputs.onboarding.clone();
+        families.push(onboarding::members(members.clone(), done, map, context));
+    }
+    if let Some(surveys) = &inputs.surveys {
+        families.push(survey::per_period(surveys.clone(), map, context));
+    }
+    if let Some(tickets) = &inputs.tickets {
+        families.push(support::per_period(tickets.clone(), map, context));
+    }
+    if let Some(activities) = &inputs.community {
+        families.push(community::per_period(activities.clone(), map, context));
+    }
+    if let Some(entries) = &inputs.time_entries {
+        families.push(time::per_period(entries.clone(), map, context));
+    }
+    if let Some(used) = &inputs.features {
+        let counts = usage::features(used.clone(), map, context)
+            .group_by([col(PERIOD), col(ACCOUNT_ID)])
+            .agg([len().cast(DataType::Int64).alias("features_used")]);
+        families.push(counts);
+    }
+    for family in families {
+        facts = with_zeros(facts, family)?;
+    }
+    with_targets(facts, inputs, context)
+}
+
+/// Joins a family by period and account; an account without a row of it has 0 in all its columns.
+pub(super) fn with_zeros(facts: LazyFrame, mut family: LazyFrame) -> PolarsResult<LazyFrame> {
+    let key = || [col(PERIOD), col(ACCOUNT_ID)];
+    let schema = family.collect_schema()?;
+    let own = schema
+        .iter()
+        .filter(|(name, _)| *name != PERIOD && *name != ACCOUNT_ID);
+    let zeros: Vec<Expr> = own
+        .map(|(name, dtype)| col(name.clone()).fill_null(lit(0i64).cast(dtype.clone())))
+        .collect();
+    let joined = facts.join(family, key(), key(), JoinArgs::new(JoinType::Left));
+    Ok(joined.with_columns(zeros))
+}
+
+/// What upsell and cross-sell are shares of, and who of it bought.
+fn with_targets(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult<LazyFrame> {
+    let (facts, upsell, cross_sell) = match (context.policy.upsell_base, &inputs.opportunities) {
+        (UpsellBase::Offered, Some(opportunities)) => {
+            let offers = opportunity::offers(opportunities.clone(), &inputs.account_map, context);
+            (
+                with_zeros(facts, offers)?,
+                "upsell_offered",
+                "cross_sell_offered",
+            )
+        }
+        _ => (facts, OPENING_CUSTOMERS, OPENING_CUSTOMERS),
+    };
+    let of = |target: &str, bought: &str| col(target) * col(bought);
+    Ok(facts.with_columns([
+        col(upsell).alias("upsell_target_accounts"),
+        col(cross_sell).alias("cross_sell_target_accounts"),
+        of(upsell, "upsold_accounts").alias("upsold_target_accounts"),
+        of(cross_sell, "cross_sold_accounts").alias("cross_sold_target_accounts"),
+    ]))
+}
+
+/// Accounts and local days that the further inputs tell of: signs of life.
+pub(super) fn signs(inputs: &Inputs, context: Context) -> Vec<LazyFrame> {
+    let on = |instant: &str| context.calendar.local_date(col(instant));
+    let tables = [
+        (&inputs.opportunities, on("created_at")),
+        (&inputs.members, on("joined_at")),
+        (&inputs.onboarding, on("started_at")),
+        (&inputs.surveys, on("answered_at")),
+        (&inputs.tickets, on("opened_at")),
+        (&inputs.community, on("occurred_at")),
+        (&inputs.costs, col("date")),
+        (&inputs.time_entries, col("date")),
+    ];
+    let own = tables.into_iter().filter_map(|(table, day)| {
+        let rows = table.clone()?.filter(col(ACCOUNT_ID).is_not_null());
+        Some(rows.select([col(ACCOUNT_ID), day.alias("day")]))
+    });
+    own.collect()
+}
+
+/// Whether something may belong to no account.
+pub(super) fn may_be_unallocated(inputs: &Inputs) -> bool {
+    inputs.opportunities.is_some() || inputs.costs.is_some() || inputs.time_entries.is_some()
+}
+
+/// Without the rows of [`UNALLOCATED`] in which there is nothing.
+pub(super) fn without_empty(mut facts: LazyFrame) -> PolarsResult<LazyFrame> {
+    let known = facts.collect_schema()?;
+    let holds = |name: &&&str| known.contains(name);
+    let is_there = UNALLOCATED_FACTS
+        .iter()
+        .filter(holds)
+        .map(|name| {
+            col(*name)
+                .cast(DataType::Float64)
+                .neq(lit(0.0))
+                .fill_null(lit(false))
+        })
+        .reduce(Expr::or)
+        .unwrap_or(lit(false));
+    Ok(facts.filter(col(ACCOUNT_ID).neq(lit(UNALLOCATED)).or(is_there)))
+}
+
+/// Columns of `account_period` that what belongs to no account may have.
+const UNALLOCATED_FACTS: [&str; 11] = [
+    "deals_won",
+    "deals_lost",
+    "won_amount",
+    "lost_amount",
+    "renewals_won",
+    "renewals_lost",
+    "marketing_cost",
+    "sales_cost",
+    "cs_people_cost",
+    "cs_tools_cost",
+    "cs_seconds",
+];
+
+/// Null for every fact whose input is not mapped.
+pub(super) fn with_missing_facts(
+    mut facts: LazyFrame,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    use contract::Kind;
+    let known = facts.collect_schema()?;
+    let is_missing = |column: &&contract::Column| {
+        let is_fact = matches!(column.kind, Kind::Integer | Kind::Money);
+        is_fact && !column.required && !known.contains(&column.name)
+    };
+    let columns = contract::of("account_period").columns.iter();
+    let nulls = columns.filter(is_missing).map(|column| {
+        let dtype = match column.kind {
+            Kind::Money => crate::facts::money::summed(context.currency),
+            _ => DataType::Int64,
+        };
+        lit(NULL).cast(dtype).alias(&column.name)
+    });
+    Ok(facts.with_columns(nulls.collect::<Vec<_>>()))
+}
