@@ -11,6 +11,8 @@
 //! | `history`, `subscriptions`, `invoices`, `fx`, `plans` | all of the above | one [`Table`] each |
 //! | `activity` | subscriptions and profiles | how much each account is in use, day by day |
 //! | `usage` | all of the above | usage events, month by month |
+//! | `life` | subscriptions, activity, `members` | each account as those see it who look after it |
+//! | `opportunities`, `onboarding`, `tickets`, `surveys`, `community`, `costs`, `time_entries`, `targets` | lives | one [`Table`] each |
 //!
 //! Names of companies are put together from word lists; a likeness to a real company is chance.
 
@@ -18,6 +20,8 @@ mod accounts;
 mod activity;
 mod addons;
 mod calendar;
+mod community;
+mod costs;
 mod deals;
 mod dice;
 mod fate;
@@ -25,13 +29,21 @@ pub mod files;
 mod fx;
 mod history;
 mod invoices;
+mod life;
+mod members;
 mod merges;
 mod names;
+mod onboarding;
+mod opportunities;
 mod plans;
 mod subscriptions;
+mod surveys;
 mod table;
+mod targets;
 #[cfg(test)]
 mod tests;
+mod tickets;
+mod time_entries;
 mod usage;
 
 use chrono::{Datelike, NaiveDate};
@@ -95,24 +107,44 @@ pub fn company(size: &Size) -> Company {
 impl Company {
     /// Every table but `usage_events`.
     pub fn tables(&self) -> Vec<Table> {
+        let Company {
+            timeline,
+            profiles,
+            subscriptions,
+            ..
+        } = self;
+        let seed = self.size.seed;
+        let stretches = history::stretches(profiles, subscriptions, timeline, seed);
+        let lines = invoices::lines(subscriptions, profiles, timeline, seed);
+        let lives = life::lives(self);
+        let onboardings = onboarding::of_all(&lives, timeline, seed);
+        let tickets = tickets::of_all(&lives, timeline, seed);
         vec![
-            history::table(
-                &self.profiles,
-                &self.subscriptions,
-                &self.timeline,
-                self.size.seed,
-            ),
+            history::table(&stretches, profiles),
             merges::table(&self.merges),
             plans::table(),
-            subscriptions::table(&self.subscriptions, &self.timeline),
-            invoices::table(
-                &self.subscriptions,
-                &self.profiles,
-                &self.timeline,
-                self.size.seed,
-            ),
-            fx::table(&self.timeline, self.size.seed),
+            subscriptions::table(subscriptions, timeline),
+            invoices::table(&lines),
+            fx::table(timeline, seed),
+            opportunities::table(&lives, timeline, seed),
+            members::table(&lives),
+            onboarding::table(&onboardings),
+            surveys::table(&lives, &onboardings, &tickets, timeline, seed),
+            tickets::table(&tickets),
+            community::table(&lives, timeline, seed),
+            costs::table(&lives, timeline, seed),
+            time_entries::table(&lives, &stretches, timeline, seed),
+            targets::table(&lives, &lines, timeline, seed),
         ]
+    }
+
+    /// The subscriptions of each account.
+    fn books(&self) -> Vec<Vec<&Subscription>> {
+        let mut books = vec![Vec::new(); self.profiles.len()];
+        for subscription in &self.subscriptions {
+            books[subscription.account as usize].push(subscription);
+        }
+        books
     }
 
     /// `usage_events`, one table per local (Asia/Tokyo) month with the month's first day, rows in time order.

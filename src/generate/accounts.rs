@@ -1,7 +1,7 @@
 //! Who the accounts are when they sign up.
 
 use super::Size;
-use super::calendar::{Timeline, business};
+use super::calendar::{Timeline, busy_day};
 use super::dice::{Dice, Stream};
 use super::names::Names;
 use super::plans::Currency;
@@ -57,7 +57,7 @@ const REGIONS: [(&str, u64); 8] = [
     ("US", 11),
     ("EU", 8),
 ];
-const CHANNELS: [(&str, u64); 5] = [
+pub(super) const CHANNELS: [(&str, u64); 5] = [
     ("inbound", 38),
     ("outbound", 22),
     ("partner", 18),
@@ -69,6 +69,11 @@ const ACCOUNTS_PER_OWNER: u64 = 32;
 /// The id of the n-th account.
 pub(super) fn id(index: u32) -> String {
     format!("A{:06}", u64::from(index) + 1)
+}
+
+/// The id of an account's user; users are numbered from 1.
+pub(super) fn user_id(account: u32, user: u32) -> String {
+    format!("{}-u{user:02}", id(account))
 }
 
 /// The id of the n-th customer-success manager.
@@ -112,13 +117,7 @@ fn signup_days(size: &Size, timeline: &Timeline) -> Vec<i32> {
             } else {
                 (timeline.start, timeline.end)
             };
-            let day = dice.days(first, after - 1);
-            let is_quiet = business(day) < 50;
-            if is_quiet {
-                dice.days(first, after - 1)
-            } else {
-                day
-            }
+            busy_day(first, after - 1, &mut dice)
         })
         .collect();
     days.sort_unstable();

@@ -28,13 +28,13 @@ pub(super) const FEATURES: [&str; 12] = [
 
 /// A time without a break in which the account's users could log in: days `from..to`.
 #[derive(Debug, Clone)]
-struct Spell {
-    from: i32,
-    to: i32,
+pub(super) struct Spell {
+    pub from: i32,
+    pub to: i32,
     /// Days until the product is used in full: many for a new customer, fewer after a pause.
     ramp_days: i32,
     /// Does use fall away towards the end?
-    fades: bool,
+    pub fades: bool,
 }
 
 impl Spell {
@@ -59,7 +59,7 @@ impl Spell {
 #[derive(Debug, Clone)]
 pub(super) struct AccountUse {
     pub account: u32,
-    spells: Vec<Spell>,
+    pub spells: Vec<Spell>,
     /// Days from which to which there were so many seats.
     seats: Vec<(i32, i32, i64)>,
     /// Percent of the seats that have a user.
@@ -133,6 +133,24 @@ impl AccountUse {
             .max(1)
     }
 
+    /// The first and the last day of service within `first..after`.
+    pub fn served_within(&self, first: i32, after: i32) -> Option<(i32, i32)> {
+        let parts = self.spells.iter().map(|spell| {
+            let from = spell.from.max(first);
+            let to = spell.to.min(after);
+            (from, to)
+        });
+        let parts = parts.filter(|(from, to)| from < to);
+        parts.fold(None, |whole: Option<(i32, i32)>, (from, to)| {
+            Some((whole.map_or(from, |(first, _)| first), to - 1))
+        })
+    }
+
+    /// How many users there are in a month, by its last day of service.
+    pub fn users_in_month(&self, last_day: i32) -> u32 {
+        self.users_on(last_day).min(self.users)
+    }
+
     /// The month's days by weight, and how much of all usage falls to this account in it.
     pub fn share(&self, month: &Month, seed: u64) -> Share {
         let mut days = [0; 31];
@@ -156,7 +174,7 @@ impl AccountUse {
                 weight: 0,
             };
         }
-        let users = self.users_on(last_day).min(self.users);
+        let users = self.users_in_month(last_day);
         let index = (u64::from(self.account) << 32) | u64::from(month.first as u32);
         let mood = 75 + habit(seed, Stream::UsageLevel, index, 0) / 200;
         let weight = total * u64::from(users) * self.vigour * mood / 100;

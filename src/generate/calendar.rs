@@ -117,6 +117,24 @@ pub(super) fn next_month_start(day: i32) -> i32 {
     }
 }
 
+/// The first days of the months that begin in `first..after`; `first` itself should be one.
+pub(super) fn months(first: i32, after: i32) -> impl Iterator<Item = i32> {
+    (0..)
+        .map(move |month| months_after(first, month))
+        .take_while(move |&day| day < after)
+}
+
+/// A day of `first..=last`, seldom one on which offices are closed.
+pub(super) fn busy_day(first: i32, last: i32, dice: &mut Dice) -> i32 {
+    let day = dice.days(first, last);
+    let is_quiet = business(day) < 50;
+    if is_quiet {
+        dice.days(first, last)
+    } else {
+        day
+    }
+}
+
 /// How busy an office is on this day, in percent of a working day.
 pub(super) fn business(day: i32) -> u64 {
     // 1970-01-01 was a Thursday.

@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What a stream of draws is for, so that no two parts share one.
+/// What a stream of draws is for, so that no two parts share one. New ones come last: a stream is known by its place.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stream {
     SignUps,
@@ -18,6 +18,17 @@ pub(super) enum Stream {
     InvoiceHabit,
     UsageHabit,
     UsageLevel,
+    Opportunities,
+    Prospects,
+    Members,
+    Onboarding,
+    Surveys,
+    Tickets,
+    Community,
+    Costs,
+    TimeEntries,
+    Targets,
+    Temper,
 }
 
 /// One reproducible stream of draws. Ranges are cut out by our own integer arithmetic, so that a change of the

@@ -9,12 +9,12 @@ use super::table::{self, Column, Table};
 
 /// A row of the table: the account's attributes from `from` to `to`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stretch {
-    account: u32,
+pub(super) struct Stretch {
+    pub account: u32,
     from: Option<i32>,
-    to: Option<i32>,
+    pub to: Option<i32>,
     region: Option<&'static str>,
-    owner: u32,
+    pub owner: u32,
     is_strategic: bool,
     employees: Option<i64>,
     seats: Option<i64>,
@@ -30,13 +30,13 @@ enum Change {
     Strategic,
 }
 
-/// The table `accounts`: one row per account and stretch of time.
-pub(super) fn table(
+/// All rows of the table, by account and time.
+pub(super) fn stretches(
     profiles: &[Profile],
     subscriptions: &[Subscription],
     timeline: &Timeline,
     seed: u64,
-) -> Table {
+) -> Vec<Stretch> {
     let departures = departures(profiles.len(), timeline, seed);
     let mut seat_changes: Vec<Vec<(i32, Change)>> = vec![Vec::new(); profiles.len()];
     for subscription in subscriptions {
@@ -56,52 +56,58 @@ pub(super) fn table(
             &mut dice,
         ));
     }
+    rows
+}
+
+/// The table `accounts`.
+pub(super) fn table(rows: &[Stretch], profiles: &[Profile]) -> Table {
     let profile = |row: &Stretch| &profiles[row.account as usize];
     let owned = |value: &str| value.to_owned();
     let strategic = rows.iter().map(|row| Some(row.is_strategic)).collect();
     Table {
         name: "accounts",
         columns: vec![
-            (
-                "account_id",
-                table::text(&rows, |row| Some(id(row.account))),
-            ),
+            ("account_id", table::text(rows, |row| Some(id(row.account)))),
             (
                 "name",
-                table::text(&rows, |row| Some(profile(row).name.clone())),
+                table::text(rows, |row| Some(profile(row).name.clone())),
             ),
             (
                 "industry",
-                table::text(&rows, |row| profile(row).industry.map(owned)),
+                table::text(rows, |row| profile(row).industry.map(owned)),
             ),
-            ("employee_count", table::int(&rows, |row| row.employees)),
-            ("region", table::text(&rows, |row| row.region.map(owned))),
+            ("employee_count", table::int(rows, |row| row.employees)),
+            ("region", table::text(rows, |row| row.region.map(owned))),
             (
                 "channel",
-                table::text(&rows, |row| profile(row).channel.map(owned)),
+                table::text(rows, |row| profile(row).channel.map(owned)),
             ),
             (
                 "owner_id",
-                table::text(&rows, |row| Some(owner_id(row.owner))),
+                table::text(rows, |row| Some(owner_id(row.owner))),
             ),
             ("is_strategic", Column::Bool(strategic)),
             (
                 "parent_id",
-                table::text(&rows, |row| profile(row).parent.map(id)),
+                table::text(rows, |row| profile(row).parent.map(id)),
             ),
-            ("seats", table::int(&rows, |row| row.seats)),
+            ("seats", table::int(rows, |row| row.seats)),
             (
                 "signup_date",
-                table::date(&rows, |row| Some(profile(row).signup)),
+                table::date(rows, |row| Some(profile(row).signup)),
             ),
-            ("valid_from", table::date(&rows, |row| row.from)),
-            ("valid_to", table::date(&rows, |row| row.to)),
+            ("valid_from", table::date(rows, |row| row.from)),
+            ("valid_to", table::date(rows, |row| row.to)),
         ],
     }
 }
 
 /// By owner: the day on which that customer-success manager left, and who took over. A quarter of them leave.
-fn departures(accounts: usize, timeline: &Timeline, seed: u64) -> Vec<Option<(i32, u32)>> {
+pub(super) fn departures(
+    accounts: usize,
+    timeline: &Timeline,
+    seed: u64,
+) -> Vec<Option<(i32, u32)>> {
     let owners = owners(accounts);
     let length = i64::from(timeline.end - timeline.begin);
     (0..owners)

@@ -17,12 +17,12 @@ enum Kind {
 }
 
 #[derive(Debug, Clone)]
-struct Line {
+pub(super) struct Line {
     account: u32,
-    issued: i64,
-    amount: i64,
+    pub issued: i64,
+    pub amount: i64,
     kind: Kind,
-    currency: Currency,
+    pub currency: Currency,
     /// First day of service and the day after the last.
     service: Option<(i32, i32)>,
     paid: Option<i64>,
@@ -83,13 +83,13 @@ impl Habits {
     }
 }
 
-/// The table, by time of issue. Lines of one account that are issued at the same instant make one invoice.
-pub(super) fn table(
+/// All lines, by time of issue.
+pub(super) fn lines(
     subscriptions: &[Subscription],
     profiles: &[Profile],
     timeline: &Timeline,
     seed: u64,
-) -> Table {
+) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     let mut is_known = vec![false; profiles.len()];
     for (index, subscription) in (0u64..).zip(subscriptions) {
@@ -112,10 +112,11 @@ pub(super) fn table(
     }
     // A stable sort: lines of one invoice stay in the order of subscriptions.
     lines.sort_by_key(|line| (line.issued, line.account, line.currency, line.kind));
-    rows_of(&lines)
+    lines
 }
 
-fn rows_of(lines: &[Line]) -> Table {
+/// The table `invoice_lines`. Lines of one account that are issued at the same instant make one invoice.
+pub(super) fn table(lines: &[Line]) -> Table {
     let mut rows: Vec<(usize, usize, &Line)> = Vec::with_capacity(lines.len());
     let is_one_invoice =
         |a: &Line, b: &Line| (a.issued, a.account, a.currency) == (b.issued, b.account, b.currency);

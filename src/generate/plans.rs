@@ -82,6 +82,11 @@ impl Currency {
         }
     }
 
+    /// So many hundredths in hundredths of a yen, by the price list.
+    pub fn in_yen(self, amount: i64) -> i64 {
+        amount * self.list_rate()
+    }
+
     /// So many yen in this currency, by the price list.
     pub fn of_yen(self, yen: i64) -> i64 {
         quotient(yen * 100, self.list_rate() * self.minor_unit()) * self.minor_unit()

@@ -110,6 +110,20 @@ impl Deal {
         };
         self.line() - off
     }
+
+    /// What a year of it costs.
+    pub fn yearly(&self) -> i64 {
+        let count = i64::from(self.terms.count);
+        let terms_a_year = match self.terms.interval {
+            Interval::Day => 365,
+            Interval::Week => 52,
+            Interval::Month => 12,
+            Interval::Quarter => 4,
+            Interval::Year => 1,
+        };
+        let unit = self.currency.minor_unit();
+        super::plans::quotient(self.net(false) * terms_a_year, count * unit) * unit
+    }
 }
 
 /// A subscription from `started` to `ended`, during which nothing about it changed.
@@ -130,6 +144,17 @@ impl Version {
     /// From when on it is paid for: a trial may come first.
     pub fn paid_from(&self) -> i64 {
         self.started.max(self.trial_end.unwrap_or(self.started))
+    }
+
+    /// Is it paid for at this instant?
+    pub fn is_paid_at(&self, at: i64) -> bool {
+        let is_open = self.ended.is_none_or(|ended| at < ended);
+        self.status.is_billed() && self.paid_from() <= at && is_open
+    }
+
+    /// Is it paid for at all?
+    pub fn is_paid(&self) -> bool {
+        self.status.is_billed() && self.ended.is_none_or(|ended| self.paid_from() < ended)
     }
 
     /// When the term ends that was running last, or that runs at the end of the timeline.

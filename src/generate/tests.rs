@@ -423,7 +423,7 @@ fn any_size_is_possible() {
                 start,
                 seed: 5,
             });
-            assert_eq!(company.tables().len(), 6);
+            assert_eq!(company.tables().len(), 15);
             let rows: usize = company.usage_months().map(|(_, usage)| usage.rows()).sum();
             assert!(rows == events || rows == 0);
         }

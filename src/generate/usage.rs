@@ -6,9 +6,8 @@ use std::sync::Arc;
 use super::Company;
 use super::accounts;
 use super::activity::{AccountUse, FEATURES, Month, Share};
-use super::calendar::{DAY, HOUR, Timeline, midnight, months_after};
+use super::calendar::{self, DAY, HOUR, Timeline, midnight, months_after};
 use super::dice::{Dice, Stream};
-use super::subscriptions::Subscription;
 use super::table::{Column, Table};
 
 /// Usage is kept for a few months before the reported ones, so that look-back windows are full from the first month on.
@@ -73,10 +72,9 @@ impl Usage {
         let mut user_ids = Vec::new();
         for account in &mut accounts {
             account.first_user = account_of_user.len() as u32;
-            let id = accounts::id(account.account);
             for user in 1..=account.users {
                 account_of_user.push(account.account);
-                user_ids.push(format!("{id}-u{user:02}"));
+                user_ids.push(accounts::user_id(account.account, user));
             }
         }
         let months = months(&company.timeline);
@@ -165,13 +163,9 @@ impl Usage {
 }
 
 fn account_uses(company: &Company) -> Vec<AccountUse> {
-    let mut books: Vec<Vec<&Subscription>> = vec![Vec::new(); company.profiles.len()];
-    for subscription in &company.subscriptions {
-        books[subscription.account as usize].push(subscription);
-    }
     (0u32..)
         .zip(&company.profiles)
-        .zip(&books)
+        .zip(&company.books())
         .map(|((account, profile), book)| {
             AccountUse::new(account, profile, book, company.size.seed)
         })
@@ -181,10 +175,7 @@ fn account_uses(company: &Company) -> Vec<AccountUse> {
 
 fn months(timeline: &Timeline) -> Vec<i32> {
     let first = months_after(timeline.start, -LEAD_MONTHS);
-    (0..)
-        .map(|month| months_after(first, month))
-        .take_while(|&day| day < timeline.end)
-        .collect()
+    calendar::months(first, timeline.end).collect()
 }
 
 /// Lays out so many events of one account as sessions within the month.

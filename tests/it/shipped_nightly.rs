@@ -119,20 +119,34 @@ fn lay_out(folder: &Path) {
     for (place, table) in [
         ("crm", "accounts"),
         ("crm", "account_merges"),
+        ("crm", "opportunities"),
+        ("crm", "members"),
+        ("success", "onboarding"),
+        ("success", "targets"),
         ("billing", "plans"),
         ("billing", "subscriptions"),
     ] {
         write(format!("{place}/{table}.csv"), &read(table));
     }
     let tokyo = FixedOffset::east_opt(9 * 3600).unwrap();
-    let month = |fields: &[&str]| {
-        instant(fields[3])
+    let month = |text: &str| match text.len() {
+        10 => text[..7].to_owned(),
+        _ => instant(text)
             .with_timezone(&tokyo)
             .format("%Y-%m")
-            .to_string()
+            .to_string(),
     };
-    for (month, lines) in split(&read("invoice_lines"), month) {
-        write(format!("billing/invoices/invoices-{month}.csv"), &lines);
+    for (table, dated_by, files) in [
+        ("invoice_lines", 3, "billing/invoices/invoices"),
+        ("surveys", 5, "surveys/surveys"),
+        ("tickets", 2, "support/tickets"),
+        ("community", 2, "community/community"),
+        ("costs", 0, "finance/costs"),
+        ("time_entries", 0, "success/time"),
+    ] {
+        for (month, lines) in split(&read(table), |fields| month(fields[dated_by])) {
+            write(format!("{files}-{month}.csv"), &lines);
+        }
     }
     for (year, lines) in split(&read("fx_rates"), |fields| fields[0][..4].to_owned()) {
         write(format!("billing/rates/fx-{year}.csv"), &lines);

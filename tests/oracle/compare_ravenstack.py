@@ -2,7 +2,8 @@
 
     python compare_ravenstack.py --data /work/shared/data/ravenstack --actual ROOT
 
-MRR, customers and movements of the total, from kpi_values and once more from mrr_movements and account_period, 2023-01 … 2024-12, exactly. Exit code 1 on any difference.
+MRR, customers and movements of the total, from kpi_values and once more from mrr_movements and account_period, and the sums of account_period about tickets,
+2023-01 … 2024-12, exactly. Exit code 1 on any difference.
 """
 
 import argparse
@@ -36,6 +37,9 @@ def main():
     metrics = {(day, metric): value for day, metric, value in read("kpi_values", "metric, any_value(value)", "dimension = 'total'")}
     movements = {(day, movement): value for day, movement, value in read("mrr_movements", "movement, sum(mrr)", "dimension = 'total'")}
     accounts = {row[0]: row[1:] for row in read("account_period", "sum(closing_mrr), sum(closing_customers)::BIGINT")}
+    ticket_sums = ", ".join(f"sum({column})::BIGINT" for column in ravenstack.TICKET_COLUMNS)
+    tickets = {row[0]: row[1:] for row in read("account_period", ticket_sums)}
+    expected_tickets = ravenstack.tickets(args.data)
     expected = {row[0]: dict(zip(ravenstack.COLUMNS[1:], row[1:])) for row in ravenstack.months(list(ravenstack.subscriptions(args.data)))}
     failures, checked = [], 0
 
@@ -54,6 +58,11 @@ def main():
             expect(day, f"movement {movement}", sign * movements.get((day, movement), 0), values[column])
         for what, found, column in zip(("MRR of accounts", "customers of accounts"), accounts.get(day, (None, None)), ("mrr", "customers")):
             expect(day, what, found, values[column])
+        for column, found in zip(ravenstack.TICKET_COLUMNS, tickets.get(day, [None] * len(ravenstack.TICKET_COLUMNS)), strict=True):
+            expect(day, column, found, expected_tickets[day][column])
+    opened = sum(values["tickets_opened"] for values in expected_tickets.values())
+    if opened != 2_000:
+        failures.append(f"{opened} tickets were opened, not 2,000")
     for day, (mrr, customers) in FIXED_POINTS.items():
         expect(day, "fixed point of MRR", metrics.get((day, "mrr")), mrr)
         if customers is not None:
