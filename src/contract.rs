@@ -198,11 +198,12 @@ pub const INPUT_TABLES: [&str; 17] = [
 ];
 
 /// The published tables.
-pub const OUTPUT_TABLES: [&str; 9] = [
+pub const OUTPUT_TABLES: [&str; 10] = [
     "kpi_values",
     "kpi_summary",
     "mrr_movements",
     "cohort_retention",
+    "survival",
     "account_period",
     "rfm_scores",
     "rfm_boundaries",
@@ -216,7 +217,7 @@ pub const PUBLISHED_BESIDE: [&str; 2] = ["kpi_as_reported", "restatements"];
 /// Tables about the runs, by the month in which a run started.
 pub const LEDGER_TABLES: [&str; 2] = ["runs", "checks"];
 
-const TEXTS: [&str; 30] = [
+const TEXTS: [&str; 31] = [
     include_str!("../schemas/input/accounts.yaml"),
     include_str!("../schemas/input/account_merges.yaml"),
     include_str!("../schemas/input/plans.yaml"),
@@ -238,6 +239,7 @@ const TEXTS: [&str; 30] = [
     include_str!("../schemas/output/kpi_summary.yaml"),
     include_str!("../schemas/output/mrr_movements.yaml"),
     include_str!("../schemas/output/cohort_retention.yaml"),
+    include_str!("../schemas/output/survival.yaml"),
     include_str!("../schemas/output/account_period.yaml"),
     include_str!("../schemas/output/rfm_scores.yaml"),
     include_str!("../schemas/output/rfm_boundaries.yaml"),

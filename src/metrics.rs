@@ -4,3 +4,4 @@ pub mod aggregate;
 pub mod catalogue;
 pub mod cohort;
 pub mod lifetime;
+pub mod survival;

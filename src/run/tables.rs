@@ -10,6 +10,7 @@ use crate::marts::{self, Shape};
 use crate::metrics::aggregate::{Available, evaluated};
 use crate::metrics::catalogue::Catalogue;
 use crate::metrics::cohort;
+use crate::metrics::survival;
 use crate::publish::Table;
 use crate::segments::rfm;
 use chrono::{DateTime, Utc};
@@ -108,6 +109,16 @@ fn frame(
                 from.context,
             )?;
             Ok(marts::with_cohort_start(triangle, all_periods.clone()))
+        }
+        "survival" => {
+            let exits = survival::exits(
+                accounts(),
+                &marts::groupings(from.pipeline),
+                &from.inputs.account_map,
+                from.context.calendar.index_of(from.context.calendar.begin),
+                published,
+            )?;
+            Ok(survival::survival(exits, from.context))
         }
         "account_period" => Ok(marts::account_period(accounts(), from.shape.dimensions)),
         "rfm_scores" => Ok(from.scored.rfm.clone().unwrap_or_default()),

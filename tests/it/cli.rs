@@ -141,6 +141,7 @@ fn only_data_lies_under_a_table() {
         "metric_dictionary",
         "mrr_movements",
         "restatements",
+        "survival",
     ];
     let mut all = [["_cskpi", "checks", "runs"].as_slice(), &tables].concat();
     all.sort_unstable();

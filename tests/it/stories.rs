@@ -61,6 +61,8 @@ stories![
     seats_and_utilization,
     sessions_as_they_come,
     starts_and_ends_on_the_boundary,
+    survival_by_quarter,
+    survival_of_merged_and_returned,
     touch_capacity_and_hold,
     trial_then_paid,
     two_overlapping_plans,

@@ -7,6 +7,7 @@ pub const TABLES: &[&str] = &[
     "kpi_values",
     "kpi_summary",
     "cohort_retention",
+    "survival",
     "mrr_movements",
     "account_period",
     "rfm_scores",
