@@ -198,9 +198,10 @@ pub const INPUT_TABLES: [&str; 17] = [
 ];
 
 /// The published tables.
-pub const OUTPUT_TABLES: [&str; 10] = [
+pub const OUTPUT_TABLES: [&str; 12] = [
     "kpi_values",
     "kpi_summary",
+    "kpi_breakdown",
     "mrr_movements",
     "cohort_retention",
     "survival",
@@ -208,6 +209,7 @@ pub const OUTPUT_TABLES: [&str; 10] = [
     "rfm_scores",
     "rfm_boundaries",
     "touch_segments",
+    "time_spent",
     "metric_dictionary",
 ];
 
@@ -217,7 +219,7 @@ pub const PUBLISHED_BESIDE: [&str; 2] = ["kpi_as_reported", "restatements"];
 /// Tables about the runs, by the month in which a run started.
 pub const LEDGER_TABLES: [&str; 2] = ["runs", "checks"];
 
-const TEXTS: [&str; 31] = [
+const TEXTS: [&str; 33] = [
     include_str!("../schemas/input/accounts.yaml"),
     include_str!("../schemas/input/account_merges.yaml"),
     include_str!("../schemas/input/plans.yaml"),
@@ -237,6 +239,8 @@ const TEXTS: [&str; 31] = [
     include_str!("../schemas/input/usage_sessions.yaml"),
     include_str!("../schemas/output/kpi_values.yaml"),
     include_str!("../schemas/output/kpi_summary.yaml"),
+    include_str!("../schemas/output/kpi_breakdown.yaml"),
+    include_str!("../schemas/output/time_spent.yaml"),
     include_str!("../schemas/output/mrr_movements.yaml"),
     include_str!("../schemas/output/cohort_retention.yaml"),
     include_str!("../schemas/output/survival.yaml"),

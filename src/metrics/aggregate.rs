@@ -77,18 +77,18 @@ pub fn evaluated(
                 frame = frame.with_column(value.alias(part(&metric.id, side)));
             }
         }
-        frame = frame.with_column(value(metric).alias(&metric.id));
+        frame = frame.with_column(ratio(metric).alias(&metric.id));
     }
     Ok(frame)
 }
 
-fn sides(metric: &Metric) -> impl Iterator<Item = (&'static str, &SqlExpr)> {
+pub(super) fn sides(metric: &Metric) -> impl Iterator<Item = (&'static str, &SqlExpr)> {
     std::iter::once(("numerator", &metric.numerator))
         .chain(metric.denominator.iter().map(|side| ("denominator", side)))
 }
 
 /// An expression as a float; null where the metric's inputs are missing. Sums of money are exact until here.
-fn scalar(
+pub(super) fn scalar(
     expression: &SqlExpr,
     metric: &Metric,
     available: &Available,
@@ -140,7 +140,7 @@ fn null_of_nulls(node: Expr) -> Expr {
 }
 
 /// Numerator over denominator; null where the denominator is zero or missing.
-fn value(metric: &Metric) -> Expr {
+pub(super) fn ratio(metric: &Metric) -> Expr {
     let numerator = col(part(&metric.id, "numerator"));
     if metric.denominator.is_none() {
         return numerator;

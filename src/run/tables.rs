@@ -2,15 +2,15 @@
 
 use super::collected;
 use super::scores::Scored;
-use crate::account_period::periods;
+use crate::account_period::{Details, periods};
 use crate::config::Pipeline;
 use crate::contract;
 use crate::facts::{Context, Inputs};
 use crate::marts::{self, Shape};
 use crate::metrics::aggregate::{Available, evaluated};
 use crate::metrics::catalogue::Catalogue;
-use crate::metrics::cohort;
 use crate::metrics::survival;
+use crate::metrics::{breakdown, cohort};
 use crate::publish::Table;
 use crate::segments::rfm;
 use chrono::{DateTime, Utc};
@@ -23,6 +23,8 @@ pub(super) struct Ingredients<'a> {
     pub inputs: &'a Inputs,
     /// The ledger by account and product.
     pub products: &'a LazyFrame,
+    /// Facts below the account.
+    pub details: &'a Details,
     pub scored: &'a Scored,
     pub shape: Shape<'a>,
     pub context: Context<'a>,
@@ -82,6 +84,17 @@ fn frame(
     match table {
         "kpi_values" => marts::kpi_values(kpis.clone(), from.catalogue),
         "kpi_summary" => Ok(marts::kpi_summary(kpis.clone(), from.catalogue)),
+        "kpi_breakdown" => breakdown::breakdown(
+            accounts(),
+            from.details,
+            &marts::groupings(from.pipeline),
+            kpis.clone(),
+            from.catalogue,
+            &available(from),
+            from.context,
+        )
+        .map(marts::kpi_breakdown),
+        "time_spent" => breakdown::time_spent(from.details, accounts()),
         "mrr_movements" => {
             let groupings = marts::groupings(from.pipeline);
             let map = &from.inputs.account_map;

@@ -6,6 +6,7 @@ use crate::config::error::{Problems, YamlPath, show};
 pub const TABLES: &[&str] = &[
     "kpi_values",
     "kpi_summary",
+    "kpi_breakdown",
     "cohort_retention",
     "survival",
     "mrr_movements",
@@ -13,6 +14,7 @@ pub const TABLES: &[&str] = &[
     "rfm_scores",
     "rfm_boundaries",
     "touch_segments",
+    "time_spent",
     "metric_dictionary",
 ];
 

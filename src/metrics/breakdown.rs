@@ -1,0 +1,214 @@
+//! Metrics of one thing at a time: satisfaction by item, adoption by feature, hours by phase (docs/definitions.md § 5).
+
+use super::aggregate::{Available, Grouping, part, ratio, scalar, sides};
+use super::catalogue::{Catalogue, Metric};
+use crate::account_period::Details;
+use crate::columns::*;
+use crate::config::Breakdown;
+use crate::facts::Context;
+use polars::prelude::*;
+
+/// What has no item, feature or phase.
+pub const NONE: &str = "(none)";
+
+/// One row per period, dimension, member, metric and item: `value`, `numerator`, `denominator`.
+///
+/// `evaluated` is the catalogue's evaluation for the same groupings, of which a metric may be a share.
+pub fn breakdown(
+    accounts: LazyFrame,
+    details: &Details,
+    groupings: &[Grouping],
+    evaluated: LazyFrame,
+    catalogue: &Catalogue,
+    available: &Available,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    let mut all = vec![no_rows()];
+    for by in [Breakdown::SurveyItem, Breakdown::Feature, Breakdown::Phase] {
+        let metrics: Vec<&Metric> = catalogue
+            .broken_down()
+            .filter(|metric| metric.by == Some(by))
+            .collect();
+        let Some(rows) = things(details, by).filter(|_| !metrics.is_empty()) else {
+            continue;
+        };
+        let grouped = grouped(rows, &accounts, groupings, &metrics, available, context)?;
+        for metric in metrics {
+            let of_group = |needed: &Metric| grouped_with(&grouped, &evaluated, needed);
+            all.push(told(of_group(metric), metric, available, context)?);
+        }
+    }
+    concat(all, UnionArgs::default())
+}
+
+/// Rows of period, account and `item`, with the columns that metrics of that kind may sum up.
+fn things(details: &Details, by: Breakdown) -> Option<LazyFrame> {
+    let (rows, item) = match by {
+        Breakdown::SurveyItem => (&details.survey_items, "item"),
+        Breakdown::Feature => (&details.features, "feature"),
+        Breakdown::Phase => (&details.phases, "phase"),
+    };
+    let item = col(item).fill_null(lit(NONE)).alias("item");
+    Some(rows.clone()?.with_column(item))
+}
+
+/// The aggregated sides of the metrics, for every grouping.
+fn grouped(
+    things: LazyFrame,
+    accounts: &LazyFrame,
+    groupings: &[Grouping],
+    metrics: &[&Metric],
+    available: &Available,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    let key = || [col(PERIOD), col(ACCOUNT_ID)];
+    let members = groupings.iter().map(|grouping| {
+        let member = grouping.member.clone().cast(DataType::String);
+        member.alias(member_of(&grouping.dimension))
+    });
+    let own = [PERIOD, ACCOUNT_ID].map(col).into_iter();
+    // A feature is adopted by customers.
+    let customers = col(CLOSING_CUSTOMERS).alias("feature_customers");
+    let selected: Vec<Expr> = own.chain([customers]).chain(members).collect();
+    let accounts = accounts.clone().select(selected);
+    let things = things.join(accounts, key(), key(), JoinArgs::new(JoinType::Inner));
+    let mut sums = Vec::new();
+    for metric in metrics {
+        for (side, sql) in sides(metric).filter(|(_, sql)| sql.has_aggregate()) {
+            let value = scalar(sql, metric, available, context, true)?;
+            sums.push(value.alias(part(&metric.id, side)));
+        }
+    }
+    let per_grouping = groupings.iter().map(|grouping| {
+        let member = col(member_of(&grouping.dimension)).alias(MEMBER);
+        things
+            .clone()
+            .with_columns([lit(grouping.dimension.as_str()).alias(DIMENSION), member])
+            .filter(col(MEMBER).is_not_null())
+            .group_by([PERIOD, DIMENSION, MEMBER, "item"].map(col))
+            .agg(sums.clone())
+    });
+    concat(per_grouping.collect::<Vec<_>>(), UnionArgs::default())
+}
+
+fn member_of(dimension: &str) -> String {
+    format!("member:{dimension}")
+}
+
+/// The groups with the values of the other metrics that one refers to.
+fn grouped_with(grouped: &LazyFrame, evaluated: &LazyFrame, metric: &Metric) -> LazyFrame {
+    let formulas = sides(metric).filter(|(_, sql)| !sql.has_aggregate());
+    let names: Vec<Expr> = formulas
+        .flat_map(|(_, sql)| sql.columns().iter().map(|name| col(name.as_str())))
+        .collect();
+    if names.is_empty() {
+        return grouped.clone();
+    }
+    let key = || [col(PERIOD), col(DIMENSION), col(MEMBER)];
+    let values = evaluated.clone().select([key().to_vec(), names].concat());
+    let left = JoinArgs::new(JoinType::Left);
+    grouped.clone().join(values, key(), key(), left)
+}
+
+/// One metric's rows.
+fn told(
+    mut groups: LazyFrame,
+    metric: &Metric,
+    available: &Available,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    for (side, sql) in sides(metric).filter(|(_, sql)| !sql.has_aggregate()) {
+        let value = scalar(sql, metric, available, context, false)?;
+        groups = groups.with_column(value.alias(part(&metric.id, side)));
+    }
+    let denominator = match metric.denominator {
+        Some(_) => col(part(&metric.id, "denominator")),
+        None => lit(NULL).cast(DataType::Float64),
+    };
+    let dimensions = metric.dimensions.clone();
+    let rows = match dimensions {
+        None => groups,
+        Some(names) => {
+            let is_named = names
+                .iter()
+                .map(|name| col(DIMENSION).eq(lit(name.as_str())));
+            let is_total = col(DIMENSION).eq(lit(TOTAL));
+            groups.filter(is_named.fold(is_total, Expr::or))
+        }
+    };
+    Ok(rows.select([
+        col(PERIOD),
+        col(DIMENSION),
+        col(MEMBER),
+        lit(metric.id.as_str()).alias("metric"),
+        col("item"),
+        ratio(metric).alias("value"),
+        col(part(&metric.id, "numerator")).alias("numerator"),
+        denominator.alias("denominator"),
+        lit(crate::marts::unit_name(metric.unit)).alias("unit"),
+    ]))
+}
+
+fn no_rows() -> LazyFrame {
+    let texts = [DIMENSION, MEMBER, "metric", "item"];
+    let numbers = ["value", "numerator", "denominator"];
+    let fields = std::iter::once((PERIOD, DataType::Int32))
+        .chain(texts.map(|name| (name, DataType::String)))
+        .chain(numbers.map(|name| (name, DataType::Float64)))
+        .chain([("unit", DataType::String)]);
+    let fields = fields.map(|(name, dtype)| Field::new(name.into(), dtype));
+    DataFrame::empty_with_schema(&Schema::from_iter(fields)).lazy()
+}
+
+/// Time by account and phase, and whether an account gets more of it than it pays for: `hours`, `hours_share`, `mrr_share`,
+/// `imbalance`.
+pub fn time_spent(details: &Details, accounts: LazyFrame) -> PolarsResult<LazyFrame> {
+    let Some(phases) = details.phases.clone() else {
+        return Ok(no_time());
+    };
+    let share = |value: &str| -> PolarsResult<Expr> {
+        let own = col(value).cast(DataType::Float64);
+        let all = col(value)
+            .sum()
+            .over([col(PERIOD)])?
+            .cast(DataType::Float64);
+        Ok(when(all.clone().gt(lit(0.0)))
+            .then(crate::sql::quotient(own, all))
+            .otherwise(lit(NULL)))
+    };
+    let shares = accounts
+        .select([
+            col(PERIOD),
+            col(ACCOUNT_ID),
+            col("cs_seconds"),
+            col(CLOSING_MRR),
+        ])
+        .with_columns([
+            share("cs_seconds")?.alias("hours_share"),
+            share(CLOSING_MRR)?.alias("mrr_share"),
+        ])
+        .drop(by_name(["cs_seconds", CLOSING_MRR], true, false));
+    let imbalance = when(col("mrr_share").gt(lit(0.0)))
+        .then(crate::sql::quotient(col("hours_share"), col("mrr_share")))
+        .otherwise(lit(NULL));
+    let key = || [col(PERIOD), col(ACCOUNT_ID)];
+    Ok(phases
+        .filter(col("cs_seconds").gt(lit(0i64)))
+        .join(shares, key(), key(), JoinArgs::new(JoinType::Inner))
+        .with_columns([
+            col("phase").fill_null(lit(NONE)),
+            crate::sql::quotient(col("cs_seconds").cast(DataType::Float64), lit(3_600.0))
+                .alias("hours"),
+            imbalance.alias("imbalance"),
+        ]))
+}
+
+fn no_time() -> LazyFrame {
+    let texts = [ACCOUNT_ID, "phase"].map(|name| (name, DataType::String));
+    let numbers = ["hours", "hours_share", "mrr_share", "imbalance"];
+    let fields = std::iter::once((PERIOD, DataType::Int32))
+        .chain(texts)
+        .chain(numbers.map(|name| (name, DataType::Float64)))
+        .map(|(name, dtype)| Field::new(name.into(), dtype));
+    DataFrame::empty_with_schema(&Schema::from_iter(fields)).lazy()
+}
