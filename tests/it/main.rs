@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `stories` | small companies whose numbers one can check by eye: `tests/cases/<story>/` |
 //! | `properties` | what must hold for any company |
+//! | `survival` | how long customers stay: what must hold for any company |
 //! | `worked_examples` | the field's printed examples, by the program's own catalogue |
 //! | `messages` | what is refused: exit codes and what is said |
 //! | `cli` | what goes to standard output and standard error, what is written and what is not |
@@ -54,6 +55,7 @@ mod s3_runs;
 mod shipped_nightly;
 mod stories;
 mod support;
+mod survival;
 mod upkeep;
 mod worked_examples;
 
