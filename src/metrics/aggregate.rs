@@ -2,6 +2,7 @@
 
 use super::catalogue::{self, Catalogue, DAYS_IN_PERIOD, Metric};
 use crate::columns::*;
+use crate::config::Estimator;
 use crate::contract;
 use crate::facts::{Context, each_period};
 use crate::sql::{SqlExpr, quotient};
@@ -29,6 +30,13 @@ impl Available {
     }
 }
 
+/// What a routine makes in place of SQL: rows of `period_index`, `dimension`, `member`, `value` and `sample_size`.
+#[derive(Clone)]
+pub struct Estimate {
+    pub by: Estimator,
+    pub rows: LazyFrame,
+}
+
 /// Name of the column that holds a metric's numerator (or denominator) in [`evaluated`].
 pub fn part(id: &str, side: &str) -> String {
     format!("{id}:{side}")
@@ -39,6 +47,7 @@ pub fn evaluated(
     accounts: LazyFrame,
     groupings: &[Grouping],
     catalogue: &Catalogue,
+    estimates: &[Estimate],
     available: &Available,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
@@ -68,6 +77,10 @@ pub fn evaluated(
     let mut frame = concat(grouped.collect::<Vec<_>>(), UnionArgs::default())?;
 
     for metric in catalogue.metrics() {
+        if let Some(estimator) = metric.estimator {
+            frame = with_estimate(frame, metric, estimator, estimates);
+            continue;
+        }
         if let Some(periods) = metric.trailing {
             frame = pooled(frame, metric, periods, context);
         }
@@ -80,6 +93,36 @@ pub fn evaluated(
         frame = frame.with_column(ratio(metric).alias(&metric.id));
     }
     Ok(frame)
+}
+
+/// Joins what a routine made; null where it made nothing.
+fn with_estimate(
+    frame: LazyFrame,
+    metric: &Metric,
+    estimator: Estimator,
+    estimates: &[Estimate],
+) -> LazyFrame {
+    let key = || [col(PERIOD), col(DIMENSION), col(MEMBER)];
+    let nothing = lit(NULL).cast(DataType::Float64);
+    let frame = frame.with_column(nothing.clone().alias(part(&metric.id, "numerator")));
+    match estimates.iter().find(|estimate| estimate.by == estimator) {
+        None => frame.with_columns([
+            nothing.alias(&metric.id),
+            lit(NULL)
+                .cast(DataType::Int64)
+                .alias(part(&metric.id, "sample")),
+        ]),
+        Some(estimate) => {
+            let own = [
+                col("value").alias(&metric.id),
+                col("sample_size")
+                    .cast(DataType::Int64)
+                    .alias(part(&metric.id, "sample")),
+            ];
+            let rows = estimate.rows.clone().select([&key()[..], &own].concat());
+            frame.join(rows, key(), key(), JoinArgs::new(JoinType::Left))
+        }
+    }
 }
 
 pub(super) fn sides(metric: &Metric) -> impl Iterator<Item = (&'static str, &SqlExpr)> {

@@ -61,17 +61,8 @@ fn grouped(
     available: &Available,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
-    let key = || [col(PERIOD), col(ACCOUNT_ID)];
-    let members = groupings.iter().map(|grouping| {
-        let member = grouping.member.clone().cast(DataType::String);
-        member.alias(member_of(&grouping.dimension))
-    });
-    let own = [PERIOD, ACCOUNT_ID].map(col).into_iter();
     // A feature is adopted by customers.
-    let customers = col(CLOSING_CUSTOMERS).alias("feature_customers");
-    let selected: Vec<Expr> = own.chain([customers]).chain(members).collect();
-    let accounts = accounts.clone().select(selected);
-    let things = things.join(accounts, key(), key(), JoinArgs::new(JoinType::Inner));
+    let customers = [col(CLOSING_CUSTOMERS).alias("feature_customers")];
     let mut sums = Vec::new();
     for metric in metrics {
         for (side, sql) in sides(metric).filter(|(_, sql)| sql.has_aggregate()) {
@@ -79,16 +70,36 @@ fn grouped(
             sums.push(value.alias(part(&metric.id, side)));
         }
     }
-    let per_grouping = groupings.iter().map(|grouping| {
-        let member = col(member_of(&grouping.dimension)).alias(MEMBER);
-        things
-            .clone()
-            .with_columns([lit(grouping.dimension.as_str()).alias(DIMENSION), member])
-            .filter(col(MEMBER).is_not_null())
-            .group_by([PERIOD, DIMENSION, MEMBER, "item"].map(col))
-            .agg(sums.clone())
+    let groups = in_groups(things, accounts, groupings, &customers).map(|rows| {
+        let key = [PERIOD, DIMENSION, MEMBER, "item"].map(col);
+        rows.group_by(key).agg(sums.clone())
     });
-    concat(per_grouping.collect::<Vec<_>>(), UnionArgs::default())
+    concat(groups.collect::<Vec<_>>(), UnionArgs::default())
+}
+
+/// Rows of period and account, once per grouping, with `dimension` and `member`; and with `more` columns of the account.
+pub fn in_groups(
+    rows: LazyFrame,
+    accounts: &LazyFrame,
+    groupings: &[Grouping],
+    more: &[Expr],
+) -> impl Iterator<Item = LazyFrame> {
+    let key = || [col(PERIOD), col(ACCOUNT_ID)];
+    let members = groupings.iter().map(|grouping| {
+        let member = grouping.member.clone().cast(DataType::String);
+        member.alias(member_of(&grouping.dimension))
+    });
+    let own = [PERIOD, ACCOUNT_ID].map(col).into_iter();
+    let selected: Vec<Expr> = own.chain(more.iter().cloned()).chain(members).collect();
+    let accounts = accounts.clone().select(selected);
+    let rows = rows.join(accounts, key(), key(), JoinArgs::new(JoinType::Inner));
+    groupings.iter().map(move |grouping| {
+        let member = col(member_of(&grouping.dimension)).alias(MEMBER);
+        let dimension = lit(grouping.dimension.as_str()).alias(DIMENSION);
+        rows.clone()
+            .with_columns([dimension, member])
+            .filter(col(MEMBER).is_not_null())
+    })
 }
 
 fn member_of(dimension: &str) -> String {

@@ -136,6 +136,20 @@ impl Catalogue {
         self.broken_down.iter().filter_map(|id| self.get(id))
     }
 
+    /// Whether a published metric is made by a routine, or rests on one that is.
+    pub fn needs(&self, estimator: Estimator) -> bool {
+        self.published()
+            .any(|metric| self.rests_on(metric, estimator))
+    }
+
+    fn rests_on(&self, metric: &Metric, estimator: Estimator) -> bool {
+        let formulas = metric.expressions().filter(|side| !side.has_aggregate());
+        let mut below = formulas
+            .flat_map(|side| side.columns())
+            .filter_map(|id| self.get(id));
+        metric.estimator == Some(estimator) || below.any(|other| self.rests_on(other, estimator))
+    }
+
     /// All that the dictionary tells of: `kpi_values`, then `kpi_breakdown`.
     pub fn documented(&self) -> impl Iterator<Item = &Metric> {
         self.published().chain(self.broken_down())

@@ -3,11 +3,13 @@
 use super::collected;
 use super::scores::Scored;
 use crate::account_period::{Details, periods};
+use crate::columns::*;
+use crate::config::Estimator;
 use crate::config::Pipeline;
 use crate::contract;
 use crate::facts::{Context, Inputs};
 use crate::marts::{self, Shape};
-use crate::metrics::aggregate::{Available, evaluated};
+use crate::metrics::aggregate::{Available, Estimate, evaluated};
 use crate::metrics::catalogue::Catalogue;
 use crate::metrics::survival;
 use crate::metrics::{breakdown, cohort};
@@ -35,13 +37,20 @@ pub(super) struct Ingredients<'a> {
 pub(super) fn tables(from: &Ingredients, wanted: &[&'static str]) -> PolarsResult<Vec<Table>> {
     let all_periods = periods(from.context, from.as_of)?;
     let needs_kpis = wanted.iter().any(|table| table.starts_with("kpi_"));
+    let needs_exits = wanted.contains(&"survival")
+        || (needs_kpis && from.catalogue.needs(Estimator::ExpectedLifetime));
+    let exits = if needs_exits {
+        exits(from)?
+    } else {
+        LazyFrame::default()
+    };
     let kpis = if needs_kpis {
-        collected(kpis(from)?)?.lazy()
+        collected(kpis(from, &exits)?)?.lazy()
     } else {
         LazyFrame::default()
     };
     let table = |name: &&'static str| {
-        let frame = frame(from, name, &kpis, &all_periods)?;
+        let frame = frame(from, name, &kpis, &exits, &all_periods)?;
         let conformed = marts::conformed(frame, all_periods.clone(), name, from.shape);
         Ok(Table {
             contract: contract::of(name),
@@ -61,22 +70,59 @@ fn available(from: &Ingredients) -> Available {
 }
 
 /// The catalogue evaluated for the total, every dimension and every cohort.
-fn kpis(from: &Ingredients) -> PolarsResult<LazyFrame> {
+fn kpis(from: &Ingredients, exits: &LazyFrame) -> PolarsResult<LazyFrame> {
     let groupings = marts::groupings(from.pipeline);
     let accounts = from.scored.accounts.clone();
+    let mut estimates = Vec::new();
+    if from.catalogue.needs(Estimator::ExpectedLifetime) {
+        let lifetimes = survival::expected_lifetimes(exits.clone(), from.context);
+        let names = (["expected_lifetime", "subjects"], ["value", "sample_size"]);
+        estimates.push(Estimate {
+            by: Estimator::ExpectedLifetime,
+            rows: collected(lifetimes.rename(names.0, names.1, true))?.lazy(),
+        });
+    }
+    if let Some(durations) = &from.details.onboardings
+        && from.catalogue.needs(Estimator::OnboardingDays)
+    {
+        let rows = breakdown::in_groups(durations.clone(), &accounts, &groupings, &[]);
+        let columns = [PERIOD, DIMENSION, MEMBER, "days", "is_completed"].map(col);
+        let rows: Vec<LazyFrame> = rows.map(|rows| rows.select(columns.clone())).collect();
+        let medians = survival::median_days(concat(rows, UnionArgs::default())?);
+        estimates.push(Estimate {
+            by: Estimator::OnboardingDays,
+            rows: collected(medians)?.lazy(),
+        });
+    }
     evaluated(
         accounts,
         &groupings,
         from.catalogue,
+        &estimates,
         &available(from),
         from.context,
     )
+}
+
+/// Who left and who stayed, for the survival table and the lifetimes that metrics rest on.
+fn exits(from: &Ingredients) -> PolarsResult<LazyFrame> {
+    let calendar = from.context.calendar;
+    let begin = calendar.index_of(calendar.begin);
+    let exits = survival::exits(
+        from.scored.accounts.clone(),
+        &marts::groupings(from.pipeline),
+        &from.inputs.account_map,
+        begin,
+        from.shape.published,
+    )?;
+    Ok(collected(exits)?.lazy())
 }
 
 fn frame(
     from: &Ingredients,
     table: &str,
     kpis: &LazyFrame,
+    exits: &LazyFrame,
     all_periods: &LazyFrame,
 ) -> PolarsResult<LazyFrame> {
     let accounts = || from.scored.accounts.clone();
@@ -123,16 +169,7 @@ fn frame(
             )?;
             Ok(marts::with_cohort_start(triangle, all_periods.clone()))
         }
-        "survival" => {
-            let exits = survival::exits(
-                accounts(),
-                &marts::groupings(from.pipeline),
-                &from.inputs.account_map,
-                from.context.calendar.index_of(from.context.calendar.begin),
-                published,
-            )?;
-            Ok(survival::survival(exits, from.context))
-        }
+        "survival" => Ok(survival::survival(exits.clone(), from.context)),
         "account_period" => Ok(marts::account_period(accounts(), from.shape.dimensions)),
         "rfm_scores" => Ok(from.scored.rfm.clone().unwrap_or_default()),
         "rfm_boundaries" => match (&from.scored.rfm, &from.pipeline.rfm) {

@@ -176,7 +176,7 @@ fn value(id: &str, rows: &Rows, pipeline: &Pipeline) -> Option<f64> {
     let available = Available(tables);
     let catalogue = default_catalogue(&pipeline.policy);
     let accounts = account_periods(rows, period, pipeline).lazy();
-    let evaluated = evaluated(accounts, &[total], &catalogue, &available, context)
+    let evaluated = evaluated(accounts, &[total], &catalogue, &[], &available, context)
         .unwrap()
         .collect()
         .unwrap();
