@@ -120,6 +120,24 @@ fn refinements() -> Vec<(&'static str, &'static str, Value)> {
         ("/$defs/RawS3/properties/timeout_seconds", 1, 3_600),
         ("/$defs/RawS3/properties/max_retries", 0, 100),
         ("/$defs/RawClose/properties/business_days", 0, 366),
+        ("/$defs/RawPolicy/properties/nps_window_days", 1, 3_660),
+        (
+            "/$defs/RawPolicy/properties/community_window_days",
+            1,
+            3_660,
+        ),
+        (
+            "/$defs/RawPolicy/properties/onboarding_window_days",
+            1,
+            3_660,
+        ),
+        ("/$defs/RawPolicy/properties/small_sample", 0, 1_000_000),
+        ("/$defs/RawPolicy/properties/bootstrap_samples", 0, 2_000),
+        ("/$defs/RawPolicy/properties/survival_horizon", 0, 1_200),
+        ("/$defs/RawPolicy/properties/discount_rate", 0, 10),
+        ("/$defs/RawPolicy/properties/at_risk_within", 0, 1),
+        ("/$defs/RawOnboardingRule/properties/within_days", 1, 3_660),
+        ("/$defs/RawOnboardingRule/properties/hours", 0, 100_000),
     ] {
         refinements.extend([
             (number, "minimum", json!(least)),
@@ -146,5 +164,14 @@ fn refinements() -> Vec<(&'static str, &'static str, Value)> {
 fn set(schema: &mut Value, pointer: &str, keyword: &str, value: Value) {
     if let Some(Value::Object(node)) = schema.pointer_mut(pointer) {
         node.insert(keyword.into(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// What reads the schema knows a choice of words as `enum`; documented variants would become a `oneOf` of constants.
+    #[test]
+    fn choices_of_words_are_enums() {
+        assert!(!super::json_schema_text().contains("\"oneOf\""));
     }
 }

@@ -80,9 +80,7 @@ pub enum Unit {
     Months,
     Minutes,
     Count,
-    /// 100 × a share.
     Percent,
-    /// −100 to 100.
     Points,
     Hours,
     Days,
@@ -116,35 +114,30 @@ pub enum RawInterval {
     },
 }
 
+/// `proportion`: Wilson's, of numerator / denominator. `mean`: of a mean, from its `squares`. `bootstrap`: by account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IntervalName {
-    /// Wilson's, of numerator / denominator.
     Proportion,
-    /// Of a mean, from its `squares`.
     Mean,
-    /// Bootstrap by account.
     Bootstrap,
 }
 
-/// Things of which a metric of `kpi_breakdown` is told one at a time.
+/// Things of which a metric of `kpi_breakdown` is told one at a time, and the columns it may sum up: `survey_item` (csat_answers,
+/// csat_satisfied), `feature` (feature_customers), `phase` (cs_seconds).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Breakdown {
-    /// `surveys.item`: csat_answers, csat_satisfied.
     SurveyItem,
-    /// `usage_events.feature`: feature_customers.
     Feature,
-    /// `time_entries.phase`: cs_seconds.
     Phase,
 }
 
-/// Routines that make a value where SQL cannot.
+/// Routines that make a value where SQL cannot: `onboarding_days` (Kaplan–Meier median), `expected_lifetime` (periods, discounted,
+/// by the survival model).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Estimator {
-    /// Kaplan–Meier median of the onboardings' days.
     OnboardingDays,
-    /// Discounted expected lifetime of the survival model, in periods.
     ExpectedLifetime,
 }
