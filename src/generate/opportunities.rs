@@ -114,7 +114,7 @@ fn prospects(accounts: usize, timeline: &Timeline, seed: u64) -> Vec<Opportunity
             let is_forgotten = dice.chance(300);
             let currency =
                 dice.weighted(&[(Currency::Jpy, 84), (Currency::Usd, 10), (Currency::Eur, 6)]);
-            let seats = dice.between(2, 30) * dice.between(1, 6);
+            let seats = dice.between(2, 20) * dice.between(1, 4);
             let amount = currency.of_yen(seats * dice.pick(&[14_400, 24_000, 42_000]));
             Opportunity {
                 account: None,
