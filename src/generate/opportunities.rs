@@ -144,7 +144,7 @@ fn new_business(life: &Life, dice: &mut Dice) -> Vec<Opportunity> {
         let opportunity = match (first, subscription.versions.first()) {
             (Some(paid), _) => {
                 // A customer that tries first signs within the trial.
-                let signed = (paid.paid_from() - signed_early).min(paid.paid_from());
+                let signed = paid.paid_from() - signed_early;
                 of_account(life, Kind::New, paid.deal.yearly(), Some((signed, true)))
             }
             (None, Some(trial)) => {
@@ -230,7 +230,7 @@ fn growth(life: &Life, dice: &mut Dice) -> Vec<Opportunity> {
         .collect()
 }
 
-/// Offers that were declined, are still open, or were forgotten; less likely taken up by who is about to leave.
+/// Offers that were declined, are still open, or were forgotten.
 fn idle_offers(life: &Life, timeline: &Timeline, dice: &mut Dice) -> Vec<Opportunity> {
     let Some(first_paid) = life.first_paid() else {
         return Vec::new();
