@@ -19,8 +19,8 @@ struct Entry {
 }
 
 /// Yen that are spent on marketing for every account that is expected to sign up.
-const MARKETING_PER_SIGNUP: i64 = 620_000;
-const SALES_PER_SIGNUP: i64 = 780_000;
+const MARKETING_PER_SIGNUP: i64 = 330_000;
+const SALES_PER_SIGNUP: i64 = 420_000;
 /// Hundredths of MRR that go into looking after customers.
 const PEOPLE_PERCENT: i64 = 8;
 const TOOLS_PERMILLE: i64 = 14;

@@ -114,7 +114,7 @@ fn prospects(accounts: usize, timeline: &Timeline, seed: u64) -> Vec<Opportunity
             let is_forgotten = dice.chance(300);
             let currency =
                 dice.weighted(&[(Currency::Jpy, 84), (Currency::Usd, 10), (Currency::Eur, 6)]);
-            let seats = dice.between(2, 30) * dice.between(1, 6);
+            let seats = dice.between(2, 20) * dice.between(1, 4);
             let amount = currency.of_yen(seats * dice.pick(&[14_400, 24_000, 42_000]));
             Opportunity {
                 account: None,
@@ -144,7 +144,7 @@ fn new_business(life: &Life, dice: &mut Dice) -> Vec<Opportunity> {
         let opportunity = match (first, subscription.versions.first()) {
             (Some(paid), _) => {
                 // A customer that tries first signs within the trial.
-                let signed = (paid.paid_from() - signed_early).min(paid.paid_from());
+                let signed = paid.paid_from() - signed_early;
                 of_account(life, Kind::New, paid.deal.yearly(), Some((signed, true)))
             }
             (None, Some(trial)) => {
@@ -230,7 +230,7 @@ fn growth(life: &Life, dice: &mut Dice) -> Vec<Opportunity> {
         .collect()
 }
 
-/// Offers that were declined, are still open, or were forgotten; less likely taken up by who is about to leave.
+/// Offers that were declined, are still open, or were forgotten.
 fn idle_offers(life: &Life, timeline: &Timeline, dice: &mut Dice) -> Vec<Opportunity> {
     let Some(first_paid) = life.first_paid() else {
         return Vec::new();

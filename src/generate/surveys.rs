@@ -118,7 +118,8 @@ fn nps(
                     answered: if is_sent_twice { at } else { at + later },
                     ..answer.clone()
                 };
-                answers.push(again);
+                let is_still_there = member.is_there_at(again.answered);
+                answers.extend(Some(again).filter(|_| is_still_there));
             }
             answers.push(answer);
         }

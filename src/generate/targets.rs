@@ -17,11 +17,12 @@ const ONE: i64 = 10_000;
 const MONEY_STEP: i64 = 10_000 * ONE;
 
 /// What is planned the same for every month: metric, the KGI that it serves, value at first and its change per year.
-const STEADY: [(&str, &str, i64, i64); 6] = [
+const STEADY: [(&str, &str, i64, i64); 7] = [
     ("nrr", "mrr", 10_020, 20),
     ("nps", "mrr", 28 * ONE, ONE),
     ("csat", "mrr", 74 * ONE, ONE),
-    ("onboarding_completion_rate", "mrr", 7_600, 200),
+    ("onboarding_completion_rate", "mrr", 4_200, 200),
+    ("onboarding_completion_rate_matured", "mrr", 6_500, 100),
     ("win_rate", "revenue", 3_900, 50),
     ("first_response_hours", "mrr", 6 * ONE, -ONE / 4),
 ];
@@ -78,9 +79,9 @@ pub(super) fn table(lives: &[Life], lines: &[Line], timeline: &Timeline, seed: u
             let churn = near(usual_churn, &mut dice);
             push("churn_rate", of, churn, Some("mrr"));
             if region.is_none() {
-                let won = (standing.won + dice.between(-1, 2)).max(1);
+                let won = (standing.won + dice.between(-1, 1)).max(1);
                 push("new_customers", None, won * ONE, Some("mrr"));
-                let lost = standing.lost + dice.between(0, 2);
+                let lost = (standing.lost + dice.between(-1, 1)).max(1);
                 push("churned_customers", None, lost * ONE, None);
             }
         }

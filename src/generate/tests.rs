@@ -1,5 +1,7 @@
 //! What the tables promise to whoever reads them, checked on the tables themselves.
 
+mod success;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
@@ -33,10 +35,11 @@ fn samples() -> Vec<Company> {
 }
 
 fn table(company: &Company, name: &str) -> Table {
-    let found = company
-        .tables()
-        .into_iter()
-        .find(|table| table.name == name);
+    named(&company.tables(), name).clone()
+}
+
+fn named<'a>(tables: &'a [Table], name: &str) -> &'a Table {
+    let found = tables.iter().find(|table| table.name == name);
     found.unwrap_or_else(|| panic!("no table {name}"))
 }
 

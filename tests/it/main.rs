@@ -17,6 +17,7 @@
 //! | `airflow` | the shipped DAG under a real Airflow |
 //! | `shipped_nightly` | the shipped pipeline for S3, night after night |
 //! | `crash` | runs that are killed, stopped, interrupted, or meet another run or a full disk, while readers look on |
+//! | `sample_data` | what `generate` makes: it is what ships, keeps its contracts, and is the same in both formats |
 //! | `plans` | what `plan` knows, plans that are written down, types that must not change |
 //! | `upkeep` | `verify`, `vacuum`, tables about runs, the line for a scheduler |
 //! | `s3` | an S3 server on this machine, a proxy that fails on demand, keys that expire |
@@ -52,6 +53,7 @@ mod s3_faults;
 mod s3_keys;
 mod s3_parts;
 mod s3_runs;
+mod sample_data;
 mod shipped_nightly;
 mod stories;
 mod support;
