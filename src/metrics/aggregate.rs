@@ -1,6 +1,7 @@
 //! Evaluates the catalogue: account × period → period × dimension × member × metric.
 
 use super::catalogue::{self, Catalogue, DAYS_IN_PERIOD, Metric};
+use super::references::References;
 use crate::columns::*;
 use crate::contract;
 use crate::facts::{Context, each_period};
@@ -67,6 +68,7 @@ pub fn evaluated(
     });
     let mut frame = concat(grouped.collect::<Vec<_>>(), UnionArgs::default())?;
 
+    let mut references = References::of(catalogue);
     for metric in catalogue.metrics() {
         if let Some(periods) = metric.trailing {
             frame = pooled(frame, metric, periods, context);
@@ -78,8 +80,20 @@ pub fn evaluated(
             }
         }
         frame = frame.with_column(ratio(metric).alias(&metric.id));
+        frame = references.joined(frame, &metric.id, context);
     }
     Ok(frame)
+}
+
+/// The groups that a metric is published for.
+pub fn is_told(metric: &Metric) -> Expr {
+    let Some(dimensions) = &metric.dimensions else {
+        return lit(true);
+    };
+    let named = dimensions
+        .iter()
+        .map(|name| col(DIMENSION).eq(lit(name.as_str())));
+    named.fold(col(DIMENSION).eq(lit(TOTAL)), Expr::or)
 }
 
 pub(super) fn sides(metric: &Metric) -> impl Iterator<Item = (&'static str, &SqlExpr)> {
