@@ -311,3 +311,24 @@ fn chosen(choice: &MetricChoice, entries: &Entries, problems: &mut Problems) -> 
         .filter(|(id, entry)| !is_hidden(entry) && is_wanted(id) && !is_excluded(id));
     published.map(|(id, _)| id.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::raw::RawDescription;
+
+    #[test]
+    fn every_shipped_metric_is_described_in_both_languages() {
+        let is_japanese = |c: char| matches!(c, '\u{3040}'..='\u{30ff}' | '\u{4e00}'..='\u{9fff}');
+        for (id, entry) in shipped() {
+            let Some(RawDescription::Both(text)) = &entry.description else {
+                panic!("{id} has no description in English and Japanese");
+            };
+            let is_english = text.en.is_ascii() || !text.en.contains(is_japanese);
+            assert!(is_english && text.en.len() > 3, "{id}: {}", text.en);
+            assert!(text.ja.contains(is_japanese), "{id}: {}", text.ja);
+            let label = entry.label.as_ref().expect("a label");
+            assert!(!label.en.contains(is_japanese), "{id}: {}", label.en);
+        }
+    }
+}
