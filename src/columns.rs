@@ -56,6 +56,15 @@ pub const LTV_PERCENTILE: &str = "ltv_percentile";
 pub const RFM_SEGMENT: &str = "rfm_segment";
 pub const TOUCH_MODEL: &str = "touch_model";
 
+/// What is told of an account after its facts, in this order.
+pub const SCORES: [&str; 5] = [
+    LTV_TO_DATE,
+    LTV_EXPECTED,
+    LTV_PERCENTILE,
+    RFM_SEGMENT,
+    TOUCH_MODEL,
+];
+
 pub const DIMENSION: &str = "dimension";
 pub const MEMBER: &str = "member";
 /// Member of accounts that have no value in a dimension.

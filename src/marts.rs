@@ -5,8 +5,8 @@ mod movements;
 use crate::columns::*;
 use crate::config::{Currency, Pipeline};
 use crate::contract;
-use crate::metrics::aggregate::{Grouping, part};
-use crate::metrics::catalogue::Catalogue;
+use crate::metrics::aggregate::{Grouping, is_told, part};
+use crate::metrics::catalogue::{Catalogue, Metric};
 use crate::period::PeriodRange;
 use crate::segments::dimension::member_column;
 use polars::prelude::*;
@@ -88,13 +88,14 @@ pub fn conformed(frame: LazyFrame, periods: LazyFrame, table: &str, shape: Shape
 
 /// Long form of the evaluated catalogue.
 pub fn kpi_values(evaluated: LazyFrame, catalogue: &Catalogue) -> PolarsResult<LazyFrame> {
-    let one = |id: &str, unit: &str, has_denominator: bool| {
-        let denominator = if has_denominator {
+    let one = |metric: &Metric| {
+        let (id, unit) = (metric.id.as_str(), unit_name(metric.unit));
+        let denominator = if metric.denominator.is_some() {
             col(part(id, "denominator"))
         } else {
             lit(NULL).cast(DataType::Float64)
         };
-        evaluated.clone().select([
+        evaluated.clone().filter(is_told(metric)).select([
             col(PERIOD),
             col(DIMENSION),
             col(MEMBER),
@@ -112,14 +113,10 @@ pub fn kpi_values(evaluated: LazyFrame, catalogue: &Catalogue) -> PolarsResult<L
             lit(NULL).cast(DataType::Boolean).alias("is_mature"),
         ])
     };
-    let all = catalogue.published().map(|metric| {
-        one(
-            &metric.id,
-            &unit_name(metric.unit),
-            metric.denominator.is_some(),
-        )
-    });
-    concat(all.collect::<Vec<_>>(), UnionArgs::default())
+    concat(
+        catalogue.published().map(one).collect::<Vec<_>>(),
+        UnionArgs::default(),
+    )
 }
 
 /// Breakdowns with how sure one may be of them.
@@ -167,9 +164,8 @@ pub fn account_period(accounts: LazyFrame, dimensions: &[String]) -> LazyFrame {
 /// The definitions in force, one row per published metric and period.
 pub fn metric_dictionary(catalogue: &Catalogue, published: PeriodRange) -> PolarsResult<LazyFrame> {
     let metrics: Vec<_> = catalogue.documented().collect();
-    let texts = |of: fn(&crate::metrics::catalogue::Metric) -> String| {
-        metrics.iter().map(|metric| of(metric)).collect::<Vec<_>>()
-    };
+    let texts =
+        |of: fn(&Metric) -> String| metrics.iter().map(|metric| of(metric)).collect::<Vec<_>>();
     let frame = df!(
         "metric" => texts(|metric| metric.id.clone()),
         "label_en" => texts(|metric| metric.label_en.clone()),

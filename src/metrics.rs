@@ -5,4 +5,5 @@ pub mod breakdown;
 pub mod catalogue;
 pub mod cohort;
 pub mod lifetime;
+pub mod references;
 pub mod survival;

@@ -9,6 +9,7 @@ mod guard;
 mod literals;
 pub mod nearest;
 mod quotient;
+mod reference;
 
 use polars::prelude::{DataType, Expr, Operator, PolarsResult};
 use sqlparser::ast::SelectItem;
@@ -19,6 +20,7 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 
 pub use functions::AGGREGATES;
 pub use quotient::quotient;
+pub use reference::{Elsewhere, Reference, Scope};
 
 /// Longest expression.
 pub const MAX_BYTES: usize = 4_000;
@@ -33,7 +35,10 @@ pub const MAX_CHAIN: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlExpr {
     text: String,
+    /// What polars reads, where that is not the text itself.
+    rewritten: Option<String>,
     columns: Vec<String>,
+    references: Vec<Reference>,
     has_aggregate: bool,
 }
 
@@ -42,7 +47,9 @@ impl SqlExpr {
     pub fn null() -> Self {
         Self {
             text: "NULL".to_owned(),
+            rewritten: None,
             columns: Vec::new(),
+            references: Vec::new(),
             has_aggregate: false,
         }
     }
@@ -52,9 +59,14 @@ impl SqlExpr {
         &self.text
     }
 
-    /// The columns it reads, in the order of their first mention.
+    /// The columns it reads, here or elsewhere, in the order of their first mention.
     pub fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    /// What it reads elsewhere, in the order of the first mention. [`Self::to_polars`] has a column of that name for each.
+    pub fn references(&self) -> &[Reference] {
+        &self.references
     }
 
     /// Whether it aggregates rows (`SUM`, `COUNT`, …).
@@ -72,7 +84,7 @@ impl SqlExpr {
     /// Division and the functions that polars has for floats only are computed in floats: polars divides decimals at their
     /// own scale, so that 17 / 24 yen would be 1.
     pub fn to_polars(&self) -> PolarsResult<Expr> {
-        let parsed = polars::sql::sql_expr(&self.text)?;
+        let parsed = polars::sql::sql_expr(self.rewritten.as_ref().unwrap_or(&self.text))?;
         let needs_floats = functions::FLOAT_FUNCTIONS
             .iter()
             .any(|name| calls(&self.text, name));
@@ -154,6 +166,8 @@ pub enum SqlError {
     },
     #[error("`{inner}` stands inside of another aggregate")]
     NestedAggregate { inner: String },
+    #[error("`{reference}` stands in or beside an aggregate; it is a value of a whole group")]
+    BesideAggregate { reference: String },
 }
 
 impl SqlError {
@@ -164,6 +178,9 @@ impl SqlError {
                 Some("use `x IN ('a', 'b', …)` in place of many comparisons, or compute the column in the source".into())
             }
             Self::UnknownFunction { nearest, .. } => Some(format!("did you mean `{}`?", nearest.first()?)),
+            Self::BesideAggregate { reference } => Some(format!(
+                "define what is summed up as a metric of its own, and say `{reference}` in a formula over metrics"
+            )),
             Self::Trailing { found } if found.eq_ignore_ascii_case("as") => {
                 Some("the key is the name; leave `AS …` out".into())
             }
@@ -172,8 +189,13 @@ impl SqlError {
     }
 }
 
-/// Parses one expression and checks that it is small and only computes.
+/// Parses one expression and checks that it is small, only computes, and sees its own row only.
 pub fn parse(text: &str) -> Result<SqlExpr, SqlError> {
+    parse_in(text, Scope::Row)
+}
+
+/// The same for an expression that may refer to other rows.
+pub fn parse_in(text: &str, scope: Scope) -> Result<SqlExpr, SqlError> {
     check_bounds(text)?;
     // The same dialect and options as polars, so that it reads what was checked.
     let mut parser = Parser::new(&GenericDialect)
@@ -203,10 +225,13 @@ pub fn parse(text: &str) -> Result<SqlExpr, SqlError> {
             return Err(guard::wildcard());
         }
     };
-    let found = guard::check(&expr)?;
+    let found = guard::check(&expr, scope)?;
+    let has_references = !found.references.is_empty();
     Ok(SqlExpr {
         text: text.to_string(),
+        rewritten: has_references.then(|| reference::rewritten(expr)),
         columns: found.columns,
+        references: found.references,
         has_aggregate: found.has_aggregate,
     })
 }

@@ -19,8 +19,9 @@ use super::currency::{currency, nearest_currencies};
 use super::error::{Problems, YamlPath, list_names, show};
 use super::raw::{RawMetrics, RawOutputs, RawPipeline, Trailing};
 use super::{Cohort, Currency, Dimension, MetricChoice, Outputs, Pipeline, Settings};
+use crate::columns::{COHORT_FIRST_PAID, COHORT_SIGNUP, TOTAL};
 use crate::sql::nearest::nearest;
-use crate::sql::{self, SqlExpr};
+use crate::sql::{self, Scope, SqlExpr};
 
 pub use names::{ACCOUNT_PERIOD_COLUMNS, TABLES};
 
@@ -64,7 +65,7 @@ pub(super) fn pipeline(
         .lineage
         .as_ref()
         .and_then(|lineage| lineage::lineage(lineage, problems));
-    let metrics = metrics(raw.metrics, problems);
+    let metrics = metrics(raw.metrics, &dimensions, &cohorts, problems);
     let sources = sources::sources(raw.sources, zone, problems);
     Some(Pipeline {
         name: raw.name,
@@ -152,7 +153,7 @@ fn dimensions(
     for (name, text) in written {
         let path = section.key(name);
         names::check_column_name(name, "dimension", &path, problems);
-        let parsed = row_sql(text, "a dimension", &path, problems);
+        let parsed = row_sql(text, Scope::Account, "a dimension", &path, problems);
         let dimension = DimensionSql {
             text: text.clone(),
             parsed,
@@ -229,7 +230,15 @@ fn check_dimension(name: &str, dimensions: &Dimensions, path: &YamlPath, problem
 }
 
 /// Checks what can be known without the catalogue; the metrics' room knows the rest.
-fn metrics(raw: RawMetrics, problems: &mut Problems) -> MetricChoice {
+fn metrics(
+    raw: RawMetrics,
+    dimensions: &Dimensions,
+    cohorts: &[Cohort],
+    problems: &mut Problems,
+) -> MetricChoice {
+    let mut groups = vec![TOTAL, COHORT_FIRST_PAID, COHORT_SIGNUP];
+    groups.extend(dimensions.keys().map(String::as_str));
+    groups.extend(cohorts.iter().map(|cohort| cohort.name.as_str()));
     let define = YamlPath::keys(["metrics", "define"]);
     for (id, metric) in &raw.define {
         let path = define.key(id);
@@ -242,7 +251,7 @@ fn metrics(raw: RawMetrics, problems: &mut Problems) -> MetricChoice {
             ("denominator", &metric.denominator),
         ] {
             if let Some(text) = text {
-                checked_sql(text, &path.key(key), problems);
+                checked_sql(text, Scope::Metrics, &path.key(key), problems);
             }
         }
         if metric.trailing == Some(Trailing::Periods(0)) {
@@ -251,6 +260,15 @@ fn metrics(raw: RawMetrics, problems: &mut Problems) -> MetricChoice {
                 "expected a number of 1 or more, found `0`",
                 None,
             );
+        }
+        for (index, name) in metric.dimensions.iter().flatten().enumerate() {
+            let is_known = groups.contains(&name.as_str());
+            if !is_known && !problems.is_silenced(&YamlPath::keys(["dimensions"])) {
+                let hint = did_you_mean(&nearest(name, groups.iter().copied(), 1))
+                    .unwrap_or_else(|| format!("there are {}", list_names(groups.iter().copied())));
+                let message = format!("`{}` is no dimension or cohort", show(name));
+                problems.push(path.key("dimensions").index(index), message, hint);
+            }
         }
         for (index, table) in metric.needs.iter().flatten().enumerate() {
             // `usage` is events or sessions, whichever is mapped.
@@ -333,8 +351,13 @@ fn outputs(raw: &RawOutputs, all: &RawPipeline, problems: &mut Problems) -> Outp
 }
 
 /// Parses and guards a SQL text.
-fn checked_sql(text: &str, path: &YamlPath, problems: &mut Problems) -> Option<SqlExpr> {
-    match sql::parse(text) {
+fn checked_sql(
+    text: &str,
+    scope: Scope,
+    path: &YamlPath,
+    problems: &mut Problems,
+) -> Option<SqlExpr> {
+    match sql::parse_in(text, scope) {
         Ok(sql) => Some(sql),
         Err(error) => {
             problems.push(path, error.to_string(), error.hint());
@@ -344,8 +367,14 @@ fn checked_sql(text: &str, path: &YamlPath, problems: &mut Problems) -> Option<S
 }
 
 /// The same for a text that is computed row by row.
-fn row_sql(text: &str, subject: &str, path: &YamlPath, problems: &mut Problems) -> Option<SqlExpr> {
-    let sql = checked_sql(text, path, problems)?;
+fn row_sql(
+    text: &str,
+    scope: Scope,
+    subject: &str,
+    path: &YamlPath,
+    problems: &mut Problems,
+) -> Option<SqlExpr> {
+    let sql = checked_sql(text, scope, path, problems)?;
     if sql.has_aggregate() {
         let message = format!("{subject} is computed row by row and cannot aggregate");
         let hint = "`SUM`, `COUNT` and the like belong into metrics; `GREATEST` and `LEAST` compare columns";

@@ -6,7 +6,7 @@ use crate::contract;
 use crate::facts::attributes::PLAN_COLUMNS;
 use crate::metrics::catalogue::Catalogue;
 use crate::run::inputs::InputSummary;
-use crate::sql;
+use crate::sql::{self, Scope};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -82,7 +82,7 @@ impl Sources<'_> {
 
     /// Account columns that a dimension reads; segments are dimensions, too.
     fn dimension(&self, text: &str) -> BTreeSet<(String, String)> {
-        let columns = sql::parse(text).map(|parsed| parsed.columns().to_vec());
+        let columns = sql::parse_in(text, Scope::Account).map(|parsed| parsed.columns().to_vec());
         let below = |column: String| match column.as_str() {
             "touch_model" => self.declared("touch_segments", "touch_model"),
             "rfm_segment" => self.declared("rfm_scores", "segment"),

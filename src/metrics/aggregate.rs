@@ -1,6 +1,7 @@
 //! Evaluates the catalogue: account × period → period × dimension × member × metric.
 
 use super::catalogue::{self, Catalogue, DAYS_IN_PERIOD, Metric};
+use super::references::References;
 use crate::columns::*;
 use crate::config::Estimator;
 use crate::contract;
@@ -76,9 +77,11 @@ pub fn evaluated(
     });
     let mut frame = concat(grouped.collect::<Vec<_>>(), UnionArgs::default())?;
 
+    let mut references = References::of(catalogue);
     for metric in catalogue.metrics() {
         if let Some(estimator) = metric.estimator {
             frame = with_estimate(frame, metric, estimator, estimates);
+            frame = references.joined(frame, &metric.id, context);
             continue;
         }
         if let Some(periods) = metric.trailing {
@@ -91,6 +94,7 @@ pub fn evaluated(
             }
         }
         frame = frame.with_column(ratio(metric).alias(&metric.id));
+        frame = references.joined(frame, &metric.id, context);
     }
     Ok(frame)
 }
@@ -123,6 +127,17 @@ fn with_estimate(
             frame.join(rows, key(), key(), JoinArgs::new(JoinType::Left))
         }
     }
+}
+
+/// The groups that a metric is published for.
+pub fn is_told(metric: &Metric) -> Expr {
+    let Some(dimensions) = &metric.dimensions else {
+        return lit(true);
+    };
+    let named = dimensions
+        .iter()
+        .map(|name| col(DIMENSION).eq(lit(name.as_str())));
+    named.fold(col(DIMENSION).eq(lit(TOTAL)), Expr::or)
 }
 
 pub(super) fn sides(metric: &Metric) -> impl Iterator<Item = (&'static str, &SqlExpr)> {

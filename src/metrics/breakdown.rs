@@ -1,12 +1,14 @@
 //! Metrics of one thing at a time: satisfaction by item, adoption by feature, hours by phase (docs/definitions.md § 5).
 
-use super::aggregate::{Available, Grouping, part, ratio, scalar, sides};
-use super::catalogue::{Catalogue, Metric};
+use super::aggregate::{Available, Grouping, is_told, part, ratio, scalar, sides};
+use super::catalogue::{CONSTANTS, Catalogue, DAYS_IN_PERIOD, Metric};
 use crate::account_period::Details;
 use crate::columns::*;
 use crate::config::Breakdown;
 use crate::facts::Context;
+use crate::sql::Reference;
 use polars::prelude::*;
+use std::collections::BTreeSet;
 
 /// What has no item, feature or phase.
 pub const NONE: &str = "(none)";
@@ -109,12 +111,18 @@ fn member_of(dimension: &str) -> String {
 /// The groups with the values of the other metrics that one refers to.
 fn grouped_with(grouped: &LazyFrame, evaluated: &LazyFrame, metric: &Metric) -> LazyFrame {
     let formulas = sides(metric).filter(|(_, sql)| !sql.has_aggregate());
-    let names: Vec<Expr> = formulas
-        .flat_map(|(_, sql)| sql.columns().iter().map(|name| col(name.as_str())))
-        .collect();
+    let mut names = BTreeSet::new();
+    for (_, sql) in formulas {
+        let is_fixed =
+            |name: &&String| CONSTANTS.contains(&name.as_str()) && name.as_str() != DAYS_IN_PERIOD;
+        names.extend(sql.columns().iter().filter(|name| !is_fixed(name)).cloned());
+        // Evaluation has joined them on already.
+        names.extend(sql.references().iter().map(Reference::column));
+    }
     if names.is_empty() {
         return grouped.clone();
     }
+    let names: Vec<Expr> = names.into_iter().map(col).collect();
     let key = || [col(PERIOD), col(DIMENSION), col(MEMBER)];
     let values = evaluated.clone().select([key().to_vec(), names].concat());
     let left = JoinArgs::new(JoinType::Left);
@@ -136,18 +144,7 @@ fn told(
         Some(_) => col(part(&metric.id, "denominator")),
         None => lit(NULL).cast(DataType::Float64),
     };
-    let dimensions = metric.dimensions.clone();
-    let rows = match dimensions {
-        None => groups,
-        Some(names) => {
-            let is_named = names
-                .iter()
-                .map(|name| col(DIMENSION).eq(lit(name.as_str())));
-            let is_total = col(DIMENSION).eq(lit(TOTAL));
-            groups.filter(is_named.fold(is_total, Expr::or))
-        }
-    };
-    Ok(rows.select([
+    Ok(groups.filter(is_told(metric)).select([
         col(PERIOD),
         col(DIMENSION),
         col(MEMBER),

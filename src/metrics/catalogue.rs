@@ -8,7 +8,7 @@ use crate::config::error::{Problems, YamlPath};
 use crate::config::raw::RawMetric;
 use crate::config::{Breakdown, Calendar, Direction, Estimator, MetricChoice, Policy, Unit};
 use crate::contract::{self, Kind};
-use crate::sql::{self, SqlExpr};
+use crate::sql::{self, Reference, SqlExpr};
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
@@ -92,6 +92,11 @@ impl Metric {
         dimension == TOTAL || self.dimensions.as_ref().is_none_or(is_chosen)
     }
 
+    /// What its formula takes from other periods, or from the total.
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
+        self.expressions().flat_map(SqlExpr::references)
+    }
+
     /// What stands above the line, as a reader may see it.
     pub fn numerator_text(&self) -> &str {
         match self.estimator {
@@ -101,7 +106,8 @@ impl Metric {
         }
     }
 
-    fn expressions(&self) -> impl Iterator<Item = &SqlExpr> {
+    /// What it is computed from: numerator, and denominator if it has one.
+    pub fn expressions(&self) -> impl Iterator<Item = &SqlExpr> {
         std::iter::once(&self.numerator).chain(&self.denominator)
     }
 }
@@ -120,6 +126,11 @@ impl Catalogue {
     /// Every metric of `kpi_values`, published or hidden, in the order of evaluation.
     pub fn metrics(&self) -> impl Iterator<Item = &Metric> {
         self.in_order.iter().filter(|metric| metric.by.is_none())
+    }
+
+    /// Every metric, published or hidden, of whichever table.
+    pub fn all(&self) -> impl Iterator<Item = &Metric> {
+        self.in_order.iter()
     }
 
     pub fn get(&self, id: &str) -> Option<&Metric> {
@@ -222,7 +233,9 @@ pub fn resolve(
             None => entries.push((id.clone(), changes.clone())),
         }
     }
-    let known: BTreeSet<&str> = entries.iter().map(|(id, _)| id.as_str()).collect();
+    // What is told of one thing at a time has no value that a formula could take.
+    let whole = entries.iter().filter(|(_, entry)| entry.by.is_none());
+    let known: BTreeSet<&str> = whole.map(|(id, _)| id.as_str()).collect();
     let mut built = Vec::new();
     for (id, entry) in &entries {
         let path = YamlPath::keys(["metrics", "define", id.as_str()]);
@@ -311,4 +324,25 @@ fn chosen(choice: &MetricChoice, entries: &Entries, problems: &mut Problems) -> 
         .iter()
         .filter(|(id, entry)| !is_hidden(entry) && is_wanted(id) && !is_excluded(id));
     published.map(|(id, _)| id.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::raw::RawDescription;
+
+    #[test]
+    fn every_shipped_metric_is_described_in_both_languages() {
+        let is_japanese = |c: char| matches!(c, '\u{3040}'..='\u{30ff}' | '\u{4e00}'..='\u{9fff}');
+        for (id, entry) in shipped() {
+            let Some(RawDescription::Both(text)) = &entry.description else {
+                panic!("{id} has no description in English and Japanese");
+            };
+            let is_english = text.en.is_ascii() || !text.en.contains(is_japanese);
+            assert!(is_english && text.en.len() > 3, "{id}: {}", text.en);
+            assert!(text.ja.contains(is_japanese), "{id}: {}", text.ja);
+            let label = entry.label.as_ref().expect("a label");
+            assert!(!label.en.contains(is_japanese), "{id}: {}", label.en);
+        }
+    }
 }

@@ -5,11 +5,8 @@ use crate::config::Pipeline;
 use crate::config::error::{Problems, YamlPath};
 use crate::contract;
 use crate::facts::attributes::PLAN_COLUMNS;
-use crate::sql;
+use crate::sql::{self, Scope};
 use crate::staging::Staged;
-
-/// Columns that only later stages know.
-const SCORES: [&str; 2] = [RFM_SEGMENT, TOUCH_MODEL];
 
 /// Pushes every name in a dimension or rule that no column answers to.
 pub fn unknown_names(pipeline: &Pipeline, account_columns: &[String]) -> Problems {
@@ -28,10 +25,14 @@ pub fn check_names(pipeline: &Pipeline, account_columns: &[String], problems: &m
     known.extend(account_columns.iter().map(String::as_str));
     known.extend(PLAN_COLUMNS);
     known.extend(["mrr", "community_active"]);
-    let scores_too: Vec<&str> = known.iter().copied().chain(SCORES).collect();
+    let scores_too: Vec<&str> = known
+        .iter()
+        .copied()
+        .chain([RFM_SEGMENT, TOUCH_MODEL])
+        .collect();
     let for_rules: Vec<&str> = known.iter().copied().chain([RFM_SEGMENT]).collect();
     let mut check = |text: &str, path: YamlPath, known: &[&str]| {
-        let Ok(expression) = sql::parse(text) else {
+        let Ok(expression) = sql::parse_in(text, Scope::Account) else {
             return;
         };
         for unknown in expression.check_columns(known) {
@@ -82,7 +83,7 @@ pub fn warn_of_missing(pipeline: &Pipeline, accounts: &Staged, problems: &mut Pr
         .filter(|name| !accounts.mapped.iter().any(|mapped| mapped == name))
         .collect();
     let mut warn = |text: &str, path: YamlPath| {
-        let Ok(expression) = sql::parse(text) else {
+        let Ok(expression) = sql::parse_in(text, Scope::Account) else {
             return;
         };
         for name in expression

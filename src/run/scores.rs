@@ -28,7 +28,8 @@ pub(super) fn scored(
         .dimensions
         .iter()
         .partition(|dimension| reads_scores(dimension));
-    let accounts = dimension::with_members(model.facts.clone(), early.into_iter())?;
+    let accounts =
+        dimension::with_members(model.facts.clone(), early.into_iter(), context.calendar)?;
     let segment = pipeline.policy.ltv_segment.as_deref().map(member_column);
     let mut accounts =
         collected(lifetime::with_ltv(accounts, segment.as_deref(), context)?)?.lazy();
@@ -74,16 +75,22 @@ pub(super) fn scored(
         last: context.range.last,
     };
     let touch = match &pipeline.touch_model {
-        Some(rules) => {
-            Some(collected(touch::touch_segments(accounts.clone(), rules, kept)?)?.lazy())
-        }
+        Some(rules) => Some(
+            collected(touch::touch_segments(
+                accounts.clone(),
+                rules,
+                kept,
+                context.calendar,
+            )?)?
+            .lazy(),
+        ),
         None => None,
     };
     accounts = match &touch {
         Some(segments) => with_last(accounts, segments, TOUCH_MODEL, TOUCH_MODEL),
         None => accounts.with_column(lit(NULL).cast(DataType::String).alias(TOUCH_MODEL)),
     };
-    let accounts = dimension::with_members(accounts, late.into_iter())?;
+    let accounts = dimension::with_members(accounts, late.into_iter(), context.calendar)?;
     Ok(Scored {
         accounts: collected(accounts)?.lazy(),
         rfm,

@@ -1,9 +1,10 @@
 //! Dimensions: the text by which accounts are grouped, as of each period's end.
 
+use super::earlier::with_earlier;
 use crate::columns::*;
-use crate::config::Dimension;
+use crate::config::{Calendar, Dimension};
 use crate::facts::attributes::PLAN_COLUMNS;
-use crate::sql::{self, SqlExpr};
+use crate::sql::{self, Scope, SqlExpr};
 use polars::prelude::*;
 
 /// The column that holds a dimension's member beside an account's own columns, which may bear the same name.
@@ -15,7 +16,7 @@ pub fn member_column(dimension: &str) -> String {
 pub fn reads_scores(dimension: &Dimension) -> bool {
     columns(dimension)
         .iter()
-        .any(|name| name == RFM_SEGMENT || name == TOUCH_MODEL)
+        .any(|name| SCORES.contains(&name.as_str()))
 }
 
 /// Whether a dimension reads what the CRM says of an account, rather than its plan or its scores.
@@ -27,7 +28,7 @@ pub fn reads_attributes(dimension: &Dimension) -> bool {
 }
 
 fn columns(dimension: &Dimension) -> Vec<String> {
-    sql::parse(&dimension.sql)
+    sql::parse_in(&dimension.sql, Scope::Account)
         .map_or_else(|_| Vec::new(), |expression| expression.columns().to_vec())
 }
 
@@ -35,24 +36,39 @@ fn columns(dimension: &Dimension) -> Vec<String> {
 pub fn with_members<'a>(
     accounts: LazyFrame,
     dimensions: impl Iterator<Item = &'a Dimension>,
+    calendar: &Calendar,
 ) -> PolarsResult<LazyFrame> {
     let mut members = Vec::new();
+    let mut expressions = Vec::new();
     for dimension in dimensions {
-        let own_seats = |node: Expr| match &node {
-            Expr::Column(name) if name.as_str() == "seats" => col(OWN_SEATS),
+        let own_column = |node: Expr| match &node {
+            Expr::Column(name) => col(own(name)),
             _ => node,
         };
-        let value = expression(&dimension.sql, &dimension.name)?.to_polars()?;
-        let value = value.map_expr(own_seats).cast(DataType::String);
+        let expression = expression(&dimension.sql, &dimension.name)?;
+        let value = expression.to_polars()?.map_expr(own_column);
+        let value = value.cast(DataType::String).fill_null(lit(UNKNOWN));
         let is_unallocated = col(ACCOUNT_ID).eq(lit(UNALLOCATED));
-        let member = when(is_unallocated)
-            .then(lit(UNALLOCATED))
-            .otherwise(value.fill_null(lit(UNKNOWN)));
+        let member = when(is_unallocated).then(lit(UNALLOCATED)).otherwise(value);
         members.push(member.alias(member_column(&dimension.name)));
+        expressions.push(expression);
     }
-    Ok(accounts.with_columns(members))
+    let read = expressions.iter().flat_map(SqlExpr::references);
+    let earlier: Vec<String> = read.map(|reference| reference.column()).collect();
+    Ok(with_earlier(accounts, expressions.iter(), own, calendar)
+        .with_columns(members)
+        .drop(by_name(earlier, false, false)))
+}
+
+/// The column that a dimension means: of the seats, what the CRM says.
+fn own(name: &str) -> &str {
+    match name {
+        "seats" => OWN_SEATS,
+        name => name,
+    }
 }
 
 fn expression(text: &str, name: &str) -> PolarsResult<SqlExpr> {
-    sql::parse(text).map_err(|error| polars_err!(ComputeError: "dimension {name}: {error}"))
+    sql::parse_in(text, Scope::Account)
+        .map_err(|error| polars_err!(ComputeError: "dimension {name}: {error}"))
 }

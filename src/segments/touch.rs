@@ -1,9 +1,10 @@
 //! Touch model: ordered rules, capacity per owner, and a hold that keeps accounts from flapping.
 
+use super::earlier::with_earlier;
 use crate::columns::*;
-use crate::config::TouchModel;
+use crate::config::{Calendar, TouchModel, TouchRule};
 use crate::period::PeriodRange;
-use crate::sql;
+use crate::sql::{self, Scope, SqlExpr};
 use polars::prelude::*;
 
 /// Rows of the published table are customers at the period's end. Columns: see `schemas/output/touch_segments.yaml`.
@@ -13,7 +14,11 @@ pub fn touch_segments(
     accounts: LazyFrame,
     rules: &TouchModel,
     range: PeriodRange,
+    calendar: &Calendar,
 ) -> PolarsResult<LazyFrame> {
+    let conditions = rules.rules.iter().map(condition);
+    let conditions = conditions.collect::<PolarsResult<Vec<_>>>()?;
+    let accounts = with_earlier(accounts, conditions.iter(), |name| name, calendar);
     let is_in_range =
         col(PERIOD).is_between(lit(range.first), lit(range.last), ClosedInterval::Both);
     let customers = accounts.filter(col(CLOSING_CUSTOMERS).eq(lit(1i64)).and(is_in_range));
@@ -65,14 +70,17 @@ pub fn touch_segments(
     ]))
 }
 
+fn condition(rule: &TouchRule) -> PolarsResult<SqlExpr> {
+    sql::parse_in(&rule.when, Scope::Account)
+        .map_err(|error| polars_err!(ComputeError: "touch rule {}: {error}", rule.name))
+}
+
 /// Adds `rule` and `rule_model`: the first rule, in order, that holds and has room.
 fn with_fired_rule(customers: LazyFrame, rules: &TouchModel) -> PolarsResult<LazyFrame> {
     let none = || lit(NULL).cast(DataType::String);
     let mut frame = customers.with_columns([none().alias("rule"), none().alias("rule_model")]);
     for rule in &rules.rules {
-        let condition = sql::parse(&rule.when)
-            .map_err(|error| polars_err!(ComputeError: "touch rule {}: {error}", rule.name))?;
-        let holds = condition.to_polars()?.fill_null(lit(false));
+        let holds = condition(rule)?.to_polars()?.fill_null(lit(false));
         let fires = col("rule").is_null().and(holds);
         let fires = match rule.capacity {
             None => fires,

@@ -2,6 +2,7 @@
 
 use super::SqlError;
 use super::nearest::nearest;
+use super::reference::Elsewhere;
 
 /// Functions over all rows of a group.
 pub const AGGREGATES: &[&str] = &[
@@ -143,6 +144,7 @@ pub(super) const WINDOWS: &str =
 pub(super) enum Kind {
     Scalar,
     Aggregate,
+    Reference(Elsewhere),
 }
 
 pub(super) fn kind(name: &str, arguments: usize) -> Result<Kind, SqlError> {
@@ -152,6 +154,9 @@ pub(super) fn kind(name: &str, arguments: usize) -> Result<Kind, SqlError> {
     }
     if let Some((_, least, most)) = SCALARS.iter().find(|(known, ..)| *known == name) {
         return check_count(name, arguments, *least, *most).map(|()| Kind::Scalar);
+    }
+    if let Some(elsewhere) = Elsewhere::of(name) {
+        return check_count(name, arguments, 1, 1).map(|()| Kind::Reference(elsewhere));
     }
     let refused = REFUSED.iter().find(|(refused, _)| {
         let is_family = refused.ends_with('_')
@@ -167,7 +172,8 @@ pub(super) fn kind(name: &str, arguments: usize) -> Result<Kind, SqlError> {
     let known = SCALARS
         .iter()
         .map(|(known, ..)| *known)
-        .chain(AGGREGATES.iter().copied());
+        .chain(AGGREGATES.iter().copied())
+        .chain(Elsewhere::ALL.map(Elsewhere::function));
     Err(SqlError::UnknownFunction {
         name: name.to_string(),
         nearest: nearest(name, known, 3),

@@ -10,6 +10,7 @@ use super::literals::{
     cast_type, check_interval, check_literals, date_field, list_literal, literal, text_literal,
     typed_literal,
 };
+use super::reference::{Elsewhere, Reference, Scope};
 use super::{MAX_CHAIN, SqlError};
 
 const ONE_TABLE: &str = "an expression reads only the columns of its own table";
@@ -20,17 +21,24 @@ const NOT_COMPUTED: &str = "it is not part of the expressions that cskpi compute
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub columns: Vec<String>,
+    pub references: Vec<Reference>,
     pub has_aggregate: bool,
 }
 
 /// Walks an expression; refuses it at the first thing that is not on the list.
-pub(super) fn check(expr: &Expr) -> Result<Found, SqlError> {
+pub(super) fn check(expr: &Expr, scope: Scope) -> Result<Found, SqlError> {
     let mut guard = Guard {
         found: Found::default(),
+        scope,
         is_in_aggregate: false,
     };
     guard.expr(expr, 0)?;
-    Ok(guard.found)
+    match guard.found.references.first() {
+        Some(reference) if guard.found.has_aggregate => Err(SqlError::BesideAggregate {
+            reference: reference.column(),
+        }),
+        _ => Ok(guard.found),
+    }
 }
 
 pub(super) fn wildcard() -> SqlError {
@@ -50,6 +58,7 @@ pub(super) fn refused(what: impl Into<String>, why: &'static str) -> SqlError {
 
 struct Guard {
     found: Found,
+    scope: Scope,
     is_in_aggregate: bool,
 }
 
@@ -273,13 +282,37 @@ impl Guard {
         check_literals(&name, &exprs)?;
         match kind {
             Kind::Aggregate => self.aggregate(&name, &exprs, function.filter.as_deref(), height),
-            Kind::Scalar if function.filter.is_some() => {
+            _ if function.filter.is_some() => {
                 Err(refused("`FILTER` is", "only aggregates have it"))
             }
+            Kind::Reference(to) => self.reference(to, &exprs),
             // `NORMALIZE(x, NFKC)`: its form is a word, not a column.
             Kind::Scalar if name == "normalize" => self.exprs(exprs.first().copied(), height),
             Kind::Scalar => self.exprs(exprs, height),
         }
+    }
+
+    fn reference(&mut self, to: Elsewhere, args: &[&Expr]) -> Result<(), SqlError> {
+        let what = format!("`{}(…)` is", to.function());
+        if let Some(why) = self.scope.refusal(to) {
+            return Err(refused(what, why));
+        }
+        let [Expr::Identifier(ident)] = args else {
+            let why = "it takes one plain name; define what is computed apart, and refer to that";
+            return Err(refused(
+                format!("an expression in `{}(…)` is", to.function()),
+                why,
+            ));
+        };
+        self.column(ident)?;
+        let reference = Reference {
+            to,
+            name: ident.value.clone(),
+        };
+        if !self.found.references.contains(&reference) {
+            self.found.references.push(reference);
+        }
+        Ok(())
     }
 
     fn aggregate(

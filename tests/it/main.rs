@@ -10,6 +10,7 @@
 //! | `cli` | what goes to standard output and standard error, what is written and what is not |
 //! | `config` | pipeline files that load, and reports on those that do not |
 //! | `backfill` | many periods at once, kills, periods that fail, retries, which periods are taken |
+//! | `own_metrics` | a pipeline's own metrics, and values of other periods and of the total |
 //! | `closing` | what `close:` freezes |
 //! | `nightly` | inputs and settings change between runs: what goes stale, what is restated and why |
 //! | `python` | an independent computation of the same tables, and readers other than our own |
@@ -44,6 +45,7 @@ mod dated;
 mod lineage;
 mod messages;
 mod nightly;
+mod own_metrics;
 mod plans;
 mod project;
 mod properties;

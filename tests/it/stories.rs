@@ -69,6 +69,7 @@ stories![
     upgrade_with_more_seats,
     usage_around_midnight,
     usage_beside_mrr,
+    values_of_other_periods,
     weeks_from_sunday,
     zero_length_version,
 ];

@@ -1,6 +1,7 @@
 //! `policy`: the switches of the metric specification.
 
 use super::{Dimensions, check_dimension, check_range};
+use crate::columns::SCORES;
 use crate::config::Policy;
 use crate::config::error::{Problems, YamlPath};
 use crate::config::raw::{RawPolicy, RawSources, UpsellBase};
@@ -138,6 +139,13 @@ pub(super) fn policy(
                 message,
                 Some("choose a dimension that is known before the LTV".to_string()),
             );
+        } else if let Some(score) = SCORES.iter().find(|score| {
+            let dimension = dimensions.get(name);
+            dimension.is_some_and(|dimension| dimension.reads(score))
+        }) {
+            let message = format!("`{name}` reads `{score}`, which is not known before the LTV");
+            let hint = "choose a dimension that is known before the LTV".to_string();
+            problems.push(path, message, Some(hint));
         }
     }
     Policy {

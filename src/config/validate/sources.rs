@@ -11,8 +11,8 @@ use super::{calendar, did_you_mean, file_dates, places, row_sql};
 use crate::config::error::{Problems, YamlPath, show};
 use crate::config::raw::{Format, RawCsv, RawNumbers, RawSource, RawSources};
 use crate::config::{CsvDialect, Input, Numbers, Source};
-use crate::sql;
 use crate::sql::nearest::nearest;
+use crate::sql::{self, Scope};
 
 /// All sources that the file maps; those with problems may be missing.
 pub(super) fn sources(
@@ -103,7 +103,13 @@ fn source(
     }
     let constants = constants(&raw, path, problems);
     if let Some(filter) = &raw.filter {
-        row_sql(filter, "a filter", &path.key("filter"), problems);
+        row_sql(
+            filter,
+            Scope::Row,
+            "a filter",
+            &path.key("filter"),
+            problems,
+        );
     }
     let input = input(&raw, path, problems);
     let file_dates = file_dates::file_dates(&raw, table, &path.key("file_dates"), problems);
@@ -259,7 +265,7 @@ fn check_column(column: &str, text: &str, path: &YamlPath, problems: &mut Proble
             Some("name a column, or write a SQL expression".to_string()),
         );
     } else if !may_be_header(text) || sql::parse(text).is_ok_and(|sql| sql.has_aggregate()) {
-        row_sql(text, "a column", &path, problems);
+        row_sql(text, Scope::Row, "a column", &path, problems);
     }
 }
 

@@ -4,6 +4,7 @@ use super::{Dimensions, check_range, row_sql};
 use crate::config::error::{Problems, YamlPath, show};
 use crate::config::raw::{RawTouchModel, RawTouchRule};
 use crate::config::{TouchModel, TouchModelName, TouchRule};
+use crate::sql::Scope;
 
 const DEFAULT_RULES: &[(&str, TouchModelName, &str)] = &[
     (
@@ -98,7 +99,13 @@ fn check_rules(
         if let Some(capacity) = rule.capacity {
             check_range(capacity, 1..=1_000_000, &path.key("capacity"), problems);
         }
-        let Some(sql) = row_sql(&rule.when, "a rule", &path.key("when"), problems) else {
+        let Some(sql) = row_sql(
+            &rule.when,
+            Scope::Account,
+            "a rule",
+            &path.key("when"),
+            problems,
+        ) else {
             continue;
         };
         for column in sql.columns() {

@@ -4,7 +4,7 @@ use super::{CONSTANTS, Interval, Metric, Problems, YamlPath, breakdown_columns, 
 use crate::config::raw::{IntervalName, RawDescription, RawInterval, RawMetric, Trailing};
 use crate::config::{Breakdown, Direction, Policy};
 use crate::contract::{self, Kind};
-use crate::sql::{self, SqlExpr};
+use crate::sql::{self, Scope, SqlExpr};
 use polars::prelude::{DataFrame, DataType, IntoLazy, col, lit};
 use std::collections::BTreeSet;
 
@@ -209,10 +209,9 @@ fn interval(
 #[expect(clippy::disallowed_methods, reason = "one row that is made up here")]
 fn trial(metric: &Metric, path: &YamlPath, problems: &mut Problems) {
     for side in metric.expressions() {
-        let names = side
-            .columns()
-            .iter()
-            .map(|name| lit(1i64).alias(name.as_str()));
+        let elsewhere = side.references().iter().map(|reference| reference.column());
+        let read = side.columns().iter().cloned().chain(elsewhere);
+        let names = read.map(|name| lit(1i64).alias(name));
         let row = DataFrame::default().lazy().select(
             names
                 .chain([lit(1i64).alias("__group")])
@@ -270,7 +269,7 @@ fn expression(
     path: &YamlPath,
     problems: &mut Problems,
 ) -> Option<SqlExpr> {
-    let parsed = match sql::parse(text?) {
+    let parsed = match sql::parse_in(text?, Scope::Metrics) {
         Ok(parsed) => parsed,
         Err(error) => {
             problems.push(path.clone(), error.to_string(), error.hint());
@@ -286,7 +285,7 @@ fn expression(
         "column of account_period"
     } else {
         names.extend(known.iter().copied());
-        "metric"
+        "metric of kpi_values"
     };
     let unknown = parsed.check_columns(&names);
     for name in &unknown {
@@ -310,5 +309,18 @@ fn expression(
         };
         problems.push(path.clone(), format!("`{}` is no {what}", name.name), hint);
     }
-    unknown.is_empty().then_some(parsed)
+    let is_constant = |name: &str| CONSTANTS.contains(&name);
+    let mut has_constant = false;
+    for reference in parsed.references() {
+        if is_constant(&reference.name) {
+            has_constant = true;
+            let message = format!("`{}` is no metric", reference.name);
+            let hint = format!(
+                "`{}` takes a metric; a constant has no history",
+                reference.to.function()
+            );
+            problems.push(path.clone(), message, Some(hint));
+        }
+    }
+    (unknown.is_empty() && !has_constant).then_some(parsed)
 }

@@ -13,14 +13,25 @@ pub(super) fn in_order(metrics: Vec<Metric>, problems: &mut Problems) -> Option<
     for metric in &metrics {
         if let Err(circle) = visit(&metric.id, &by_id, &mut done, &mut Vec::new()) {
             let path = YamlPath::keys(["metrics", "define", metric.id.as_str()]);
-            problems.push(
-                path,
-                format!(
+            let message = match circle.as_slice() {
+                [id, again] if id == again => format!("`{id}` refers to itself"),
+                _ => format!(
                     "metrics refer to each other in a circle: {}",
                     circle.join(" → ")
                 ),
-                None,
-            );
+            };
+            // `previous(…)` is no way out of a circle.
+            let is_earlier = circle.iter().any(|id| {
+                let metric = by_id.get(id.as_str()).into_iter();
+                let references = metric.flat_map(|metric| metric.references());
+                references
+                    .into_iter()
+                    .any(|reference| circle.contains(&reference.name))
+            });
+            let hint = is_earlier.then(|| {
+                "a metric may not rest on itself, not even on its earlier values: before calendar.begin there are none to begin with".to_owned()
+            });
+            problems.push(path, message, hint);
             return None;
         }
     }
@@ -47,8 +58,8 @@ fn visit<'a>(
     {
         for name in expression.columns() {
             if open.contains(&name.as_str()) {
-                return Err(open
-                    .iter()
+                let circle = open.iter().skip_while(|id| **id != name.as_str());
+                return Err(circle
                     .map(|id| (*id).to_owned())
                     .chain([name.clone()])
                     .collect());
