@@ -198,9 +198,11 @@ pub const INPUT_TABLES: [&str; 17] = [
 ];
 
 /// The published tables.
-pub const OUTPUT_TABLES: [&str; 9] = [
+pub const OUTPUT_TABLES: [&str; 11] = [
     "kpi_values",
     "kpi_summary",
+    "kpi_attainment",
+    "kpi_drivers",
     "mrr_movements",
     "cohort_retention",
     "account_period",
@@ -216,7 +218,7 @@ pub const PUBLISHED_BESIDE: [&str; 2] = ["kpi_as_reported", "restatements"];
 /// Tables about the runs, by the month in which a run started.
 pub const LEDGER_TABLES: [&str; 2] = ["runs", "checks"];
 
-const TEXTS: [&str; 30] = [
+const TEXTS: [&str; 32] = [
     include_str!("../schemas/input/accounts.yaml"),
     include_str!("../schemas/input/account_merges.yaml"),
     include_str!("../schemas/input/plans.yaml"),
@@ -236,6 +238,8 @@ const TEXTS: [&str; 30] = [
     include_str!("../schemas/input/usage_sessions.yaml"),
     include_str!("../schemas/output/kpi_values.yaml"),
     include_str!("../schemas/output/kpi_summary.yaml"),
+    include_str!("../schemas/output/kpi_attainment.yaml"),
+    include_str!("../schemas/output/kpi_drivers.yaml"),
     include_str!("../schemas/output/mrr_movements.yaml"),
     include_str!("../schemas/output/cohort_retention.yaml"),
     include_str!("../schemas/output/account_period.yaml"),

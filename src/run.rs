@@ -107,7 +107,7 @@ impl Project<'_> {
         progress: &dyn Progress,
     ) -> Result<Computed, RunError> {
         let pipeline = self.pipeline;
-        let loaded = inputs::loaded(pipeline, listing, self.storage, progress)?;
+        let loaded = inputs::loaded(pipeline, self.catalogue, listing, self.storage, progress)?;
         let problems = names::unknown_names(pipeline, &loaded.account_columns);
         if problems.has_errors() {
             return Err(RunError::Names {
@@ -234,6 +234,7 @@ pub fn wanted_tables(pipeline: &Pipeline, request: &Request) -> Vec<&'static str
     let is_defined = |table: &str| match table {
         "rfm_scores" | "rfm_boundaries" => pipeline.rfm.is_some(),
         "touch_segments" => pipeline.touch_model.is_some(),
+        "kpi_attainment" => pipeline.sources.contains_key("targets"),
         _ => true,
     };
     let is_in = |list: &[String], table: &str| list.iter().any(|name| name == table);

@@ -9,7 +9,7 @@ use crate::facts::{Context, Inputs};
 use crate::marts::{self, Shape};
 use crate::metrics::aggregate::{Available, evaluated};
 use crate::metrics::catalogue::Catalogue;
-use crate::metrics::cohort;
+use crate::metrics::{cohort, drivers, target};
 use crate::publish::Table;
 use crate::segments::rfm;
 use chrono::{DateTime, Utc};
@@ -81,6 +81,25 @@ fn frame(
     match table {
         "kpi_values" => marts::kpi_values(kpis.clone(), from.catalogue),
         "kpi_summary" => Ok(marts::kpi_summary(kpis.clone(), from.catalogue)),
+        "kpi_attainment" => target::kpi_attainment(
+            kpis.clone(),
+            from.inputs.targets.clone().unwrap_or_default(),
+            from.catalogue,
+            from.context.policy.at_risk_within,
+            published,
+        ),
+        "kpi_drivers" => {
+            let groupings = marts::groupings(from.pipeline);
+            let calendar = from.context.calendar;
+            let drivers = drivers::kpi_drivers(
+                kpis.clone(),
+                &groupings,
+                from.catalogue,
+                calendar,
+                published,
+            )?;
+            Ok(drivers.unwrap_or_else(|| marts::no_rows(table, from.shape)))
+        }
         "mrr_movements" => {
             let groupings = marts::groupings(from.pipeline);
             let map = &from.inputs.account_map;

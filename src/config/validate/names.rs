@@ -6,6 +6,8 @@ use crate::config::error::{Problems, YamlPath, show};
 pub const TABLES: &[&str] = &[
     "kpi_values",
     "kpi_summary",
+    "kpi_attainment",
+    "kpi_drivers",
     "cohort_retention",
     "mrr_movements",
     "account_period",
