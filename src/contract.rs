@@ -198,10 +198,12 @@ pub const INPUT_TABLES: [&str; 17] = [
 ];
 
 /// The published tables.
-pub const OUTPUT_TABLES: [&str; 12] = [
+pub const OUTPUT_TABLES: [&str; 14] = [
     "kpi_values",
     "kpi_summary",
     "kpi_breakdown",
+    "kpi_attainment",
+    "kpi_drivers",
     "mrr_movements",
     "cohort_retention",
     "survival",
@@ -219,7 +221,7 @@ pub const PUBLISHED_BESIDE: [&str; 2] = ["kpi_as_reported", "restatements"];
 /// Tables about the runs, by the month in which a run started.
 pub const LEDGER_TABLES: [&str; 2] = ["runs", "checks"];
 
-const TEXTS: [&str; 33] = [
+const TEXTS: [&str; 35] = [
     include_str!("../schemas/input/accounts.yaml"),
     include_str!("../schemas/input/account_merges.yaml"),
     include_str!("../schemas/input/plans.yaml"),
@@ -241,6 +243,8 @@ const TEXTS: [&str; 33] = [
     include_str!("../schemas/output/kpi_summary.yaml"),
     include_str!("../schemas/output/kpi_breakdown.yaml"),
     include_str!("../schemas/output/time_spent.yaml"),
+    include_str!("../schemas/output/kpi_attainment.yaml"),
+    include_str!("../schemas/output/kpi_drivers.yaml"),
     include_str!("../schemas/output/mrr_movements.yaml"),
     include_str!("../schemas/output/cohort_retention.yaml"),
     include_str!("../schemas/output/survival.yaml"),

@@ -41,6 +41,7 @@ pub struct Inputs {
     pub community: Option<LazyFrame>,
     pub costs: Option<LazyFrame>,
     pub time_entries: Option<LazyFrame>,
+    /// With the index of the period; the total where no dimension is named.
     pub targets: Option<LazyFrame>,
     /// account, user, local day: see [`usage::daily_from_events`].
     pub usage_daily: Option<LazyFrame>,

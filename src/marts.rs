@@ -86,6 +86,17 @@ pub fn conformed(frame: LazyFrame, periods: LazyFrame, table: &str, shape: Shape
         )
 }
 
+/// A table that has nothing to tell.
+pub fn no_rows(table: &str, shape: Shape) -> LazyFrame {
+    let columns = contract::of(table).expanded(shape.dimensions, shape.metrics);
+    let fields = columns
+        .iter()
+        .map(|column| Field::new(column.name.as_str().into(), column.dtype(shape.currency)));
+    let index = Field::new(PERIOD.into(), DataType::Int32);
+    let schema: Schema = fields.chain([index]).collect();
+    DataFrame::empty_with_schema(&schema).lazy()
+}
+
 /// Long form of the evaluated catalogue.
 pub fn kpi_values(evaluated: LazyFrame, catalogue: &Catalogue) -> PolarsResult<LazyFrame> {
     let one = |metric: &Metric| {

@@ -107,7 +107,7 @@ impl Project<'_> {
         progress: &dyn Progress,
     ) -> Result<Computed, RunError> {
         let pipeline = self.pipeline;
-        let loaded = inputs::loaded(pipeline, listing, self.storage, progress)?;
+        let loaded = inputs::loaded(pipeline, self.catalogue, listing, self.storage, progress)?;
         let problems = names::unknown_names(pipeline, &loaded.account_columns);
         if problems.has_errors() {
             return Err(RunError::Names {
@@ -236,6 +236,7 @@ pub fn wanted_tables(pipeline: &Pipeline, request: &Request) -> Vec<&'static str
         "rfm_scores" | "rfm_boundaries" => pipeline.rfm.is_some(),
         "touch_segments" => pipeline.touch_model.is_some(),
         "time_spent" => pipeline.sources.contains_key("time_entries"),
+        "kpi_attainment" => pipeline.sources.contains_key("targets"),
         _ => true,
     };
     let is_in = |list: &[String], table: &str| list.iter().any(|name| name == table);

@@ -329,6 +329,11 @@ fn outputs(raw: &RawOutputs, all: &RawPipeline, problems: &mut Problems) -> Outp
         let needed = match table.as_str() {
             "rfm_scores" | "rfm_boundaries" => ("rfm", all.rfm.is_some()),
             "touch_segments" => ("touch_model", all.touch_model.is_some()),
+            "kpi_attainment" if all.sources.targets.is_none() => {
+                let hint = "map it: `sources: {targets: {path: …}}`".to_owned();
+                problems.push(&path, "`kpi_attainment` needs the source `targets`", hint);
+                continue;
+            }
             _ => continue,
         };
         if let (section, false) = needed

@@ -43,21 +43,43 @@ impl Sources<'_> {
                 .flat_map(|name| self.canonical("account_period", name))
                 .collect()
         };
+        let of_values = || -> BTreeSet<(String, String)> {
+            self.catalogue
+                .published()
+                .flat_map(|metric| of_model(&self.metric(&metric.id)) as BTreeSet<_>)
+                .collect()
+        };
         match (table, column) {
             (_, "period_start" | "period_end" | "is_complete" | "closes_on" | "is_restated") => {
                 BTreeSet::new()
             }
-            ("kpi_values" | "kpi_as_reported" | "restatements", "dimension" | "member") => self
+            (
+                "kpi_values" | "kpi_drivers" | "kpi_as_reported" | "restatements",
+                "dimension" | "member",
+            ) => self
                 .pipeline
                 .dimensions
                 .iter()
                 .flat_map(|dimension| self.dimension(&dimension.sql))
                 .collect(),
             ("kpi_values" | "kpi_as_reported", "value" | "numerator" | "denominator")
-            | ("restatements", "old_value" | "new_value") => self
-                .catalogue
-                .published()
-                .flat_map(|metric| of_model(&self.metric(&metric.id)) as BTreeSet<_>)
+            | ("restatements", "old_value" | "new_value") => of_values(),
+            // Every number is made of the values; a metric's name is not.
+            ("kpi_drivers", "metric" | "comparison") => BTreeSet::new(),
+            ("kpi_drivers", _) => of_values(),
+            ("kpi_attainment", "value") => of_values(),
+            (
+                "kpi_attainment",
+                "attainment"
+                | "gap"
+                | "shortfall"
+                | "status"
+                | "kgi_gap"
+                | "kgi_share_explained"
+                | "kgi_gap_explained",
+            ) => of_values()
+                .into_iter()
+                .chain(self.declared(table, column))
                 .collect(),
             ("kpi_summary", metric) => of_model(&self.metric(metric)),
             _ => self.declared(table, column),

@@ -32,6 +32,10 @@ pub enum AuditError {
     },
     #[error("{count} members and products do not foot: their rows do not sum to the closing MRR")]
     DoesNotFoot { count: u64 },
+    #[error(
+        "{count} dimensions of metrics do not foot: the effects of their members do not sum to the change"
+    )]
+    UnexplainedChange { count: u64 },
     #[error("a row belongs to another period")]
     WrongPeriod,
 }
@@ -119,6 +123,8 @@ fn audit(
     look(format!("one row per {key}"), unique)?;
     if contract.table == "mrr_movements" {
         look("opening + movements = closing".to_owned(), footed(lazy))?;
+    } else if contract.table == "kpi_drivers" {
+        look("effects sum to the change".to_owned(), explained(lazy))?;
     }
     Ok(())
 }
@@ -269,5 +275,31 @@ fn footed(movements: LazyFrame) -> Result<(), AuditError> {
         })
     } else {
         Ok(())
+    }
+}
+
+/// The effects of a dimension's members sum to the change of the total, but for what rounding takes from the terms that
+/// they are made of: these may be large where they cancel out.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the audit is the reader of what it checks"
+)]
+fn explained(drivers: LazyFrame) -> Result<(), AuditError> {
+    let term = |value: &str, weight: &str| (col(value) * col(weight)).abs().fill_null(lit(0.0));
+    let terms =
+        col("effect").abs() + term("value_before", "weight_before") + term("value", "weight");
+    let size = col("change").abs() + col("total").abs() + col("total_before").abs();
+    let off = (col("effect").sum() - col("change").first()).abs();
+    let unexplained = drivers
+        .group_by([col("dimension"), col("metric"), col("comparison")])
+        .agg([off.alias("off"), (size.first() + terms.sum()).alias("size")])
+        .filter(col("off").gt(col("size") * lit(1e-9)))
+        .collect()
+        .map_err(|source| AuditError::Unreadable { source })?;
+    match unexplained.height() {
+        0 => Ok(()),
+        count => Err(AuditError::UnexplainedChange {
+            count: count as u64,
+        }),
     }
 }

@@ -1,5 +1,7 @@
 //! Reads and checks the input tables. A violation of any contract stops the run; all of them are reported together.
 
+mod targets;
+
 use super::{Progress, collected, collected_together};
 use crate::columns::{ACCOUNT_ID, PERIOD};
 use crate::config::error::show;
@@ -7,6 +9,7 @@ use crate::config::{Calendar, Pipeline};
 use crate::contract::{self, Contract, FILE, FILE_FROM, FILE_TO, INPUT_TABLES, ROW, raw_column};
 use crate::facts::merges::{AccountMap, Merge, MergeCycle};
 use crate::facts::{Inputs, usage};
+use crate::metrics::catalogue::Catalogue;
 use crate::period::Period;
 use crate::sources::{self, Scan, SourceError, SourceFile};
 use crate::staging::{self, Staged, StagingError};
@@ -148,6 +151,7 @@ pub fn account_columns(staged: &Staged) -> Vec<String> {
 /// Reads and checks every mapped table.
 pub fn loaded(
     pipeline: &Pipeline,
+    catalogue: &Catalogue,
     listing: &Listing,
     storage: &Storage,
     progress: &dyn Progress,
@@ -175,8 +179,12 @@ pub fn loaded(
             (usage_daily, features) = (Some(used.daily), used.features);
             rows
         } else {
+            let further = |rows: &DataFrame| match table {
+                "targets" => targets::violations(rows, pipeline, catalogue).map(Some),
+                _ => Ok(None),
+            };
             let (frame, broken) =
-                small_table(contract, staged, &frames, pipeline).map_err(read_error)?;
+                small_table(contract, staged, &frames, pipeline, &further).map_err(read_error)?;
             found.extend(broken);
             let rows = frame.height();
             frames.insert(table, frame);
@@ -224,7 +232,7 @@ pub fn loaded(
         community: frame("community"),
         costs: frame("costs"),
         time_entries: frame("time_entries"),
-        targets: frame("targets"),
+        targets: frame("targets").map(|rows| targets::indexed(rows, &pipeline.calendar)),
         usage_daily: usage_daily.map(IntoLazy::lazy),
         features: features.map(IntoLazy::lazy),
         mapped: opened.keys().copied().collect(),
@@ -240,17 +248,23 @@ pub fn loaded(
 
 type Checked = (DataFrame, Vec<Violation>);
 
-/// A table that fits memory: read once, checked, provenance dropped, missing columns added as nulls.
+/// A table that fits memory: read once, checked, provenance dropped, missing columns added as nulls. `further` gives violations that no
+/// contract can tell of.
 fn small_table(
     contract: &Contract,
     staged: &Staged,
     known: &BTreeMap<&str, DataFrame>,
     pipeline: &Pipeline,
+    further: &dyn Fn(&DataFrame) -> PolarsResult<Option<LazyFrame>>,
 ) -> PolarsResult<Checked> {
-    let read = collected(staged.frame.clone())?.lazy();
+    let rows = collected(staged.frame.clone())?;
+    let further = further(&rows)?;
+    let read = rows.lazy();
     let referenced = references(known)?;
     let violations = contract.violations(read.clone(), &staged.mapped, &referenced)?;
     let violations = with_misplaced(contract, read.clone(), violations)?;
+    let violations = [Some(violations), further].into_iter().flatten();
+    let violations = concat(violations.collect::<Vec<_>>(), UnionArgs::default())?;
     let found = summarised(contract, violations)?;
     let own = [FILE, ROW, FILE_FROM, FILE_TO].map(str::to_owned);
     let provenance = staged.mapped.iter().map(|name| raw_column(name)).chain(own);

@@ -11,8 +11,7 @@ use crate::facts::{Context, Inputs};
 use crate::marts::{self, Shape};
 use crate::metrics::aggregate::{Available, Estimate, evaluated};
 use crate::metrics::catalogue::Catalogue;
-use crate::metrics::survival;
-use crate::metrics::{breakdown, cohort};
+use crate::metrics::{breakdown, cohort, drivers, survival, target};
 use crate::publish::Table;
 use crate::segments::rfm;
 use chrono::{DateTime, Utc};
@@ -141,6 +140,25 @@ fn frame(
         )
         .map(marts::kpi_breakdown),
         "time_spent" => breakdown::time_spent(from.details, accounts()),
+        "kpi_attainment" => target::kpi_attainment(
+            kpis.clone(),
+            from.inputs.targets.clone().unwrap_or_default(),
+            from.catalogue,
+            from.context.policy.at_risk_within,
+            published,
+        ),
+        "kpi_drivers" => {
+            let groupings = marts::groupings(from.pipeline);
+            let calendar = from.context.calendar;
+            let drivers = drivers::kpi_drivers(
+                kpis.clone(),
+                &groupings,
+                from.catalogue,
+                calendar,
+                published,
+            )?;
+            Ok(drivers.unwrap_or_else(|| marts::no_rows(table, from.shape)))
+        }
         "mrr_movements" => {
             let groupings = marts::groupings(from.pipeline);
             let map = &from.inputs.account_map;

@@ -7,6 +7,8 @@ pub const TABLES: &[&str] = &[
     "kpi_values",
     "kpi_summary",
     "kpi_breakdown",
+    "kpi_attainment",
+    "kpi_drivers",
     "cohort_retention",
     "survival",
     "mrr_movements",
