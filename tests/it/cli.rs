@@ -136,6 +136,7 @@ fn only_data_lies_under_a_table() {
     let tables = [
         "account_period",
         "cohort_retention",
+        "kpi_breakdown",
         "kpi_summary",
         "kpi_values",
         "metric_dictionary",
