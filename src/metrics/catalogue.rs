@@ -8,7 +8,7 @@ use crate::config::error::{Problems, YamlPath};
 use crate::config::raw::RawMetric;
 use crate::config::{Breakdown, Calendar, Direction, Estimator, MetricChoice, Policy, Unit};
 use crate::contract::{self, Kind};
-use crate::sql::{self, Reference, SqlExpr};
+use crate::sql::{self, Elsewhere, Reference, SqlExpr};
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
@@ -151,6 +151,12 @@ impl Catalogue {
     pub fn needs(&self, estimator: Estimator) -> bool {
         self.published()
             .any(|metric| self.rests_on(metric, estimator))
+    }
+
+    /// Whether a formula takes values of other periods.
+    pub fn looks_back(&self) -> bool {
+        let mut references = self.all().flat_map(|metric| metric.references());
+        references.any(|reference| reference.to != Elsewhere::Total)
     }
 
     fn rests_on(&self, metric: &Metric, estimator: Estimator) -> bool {

@@ -107,12 +107,16 @@ fn kpis(from: &Ingredients, exits: &LazyFrame) -> PolarsResult<LazyFrame> {
 fn exits(from: &Ingredients) -> PolarsResult<LazyFrame> {
     let calendar = from.context.calendar;
     let begin = calendar.index_of(calendar.begin);
+    let mut range = from.shape.published;
+    if from.catalogue.looks_back() {
+        range.first = begin.min(range.first);
+    }
     let exits = survival::exits(
         from.scored.accounts.clone(),
         &marts::groupings(from.pipeline),
         &from.inputs.account_map,
         begin,
-        from.shape.published,
+        range,
     )?;
     Ok(collected(exits)?.lazy())
 }
@@ -187,7 +191,13 @@ fn frame(
             )?;
             Ok(marts::with_cohort_start(triangle, all_periods.clone()))
         }
-        "survival" => Ok(survival::survival(exits.clone(), from.context)),
+        "survival" => {
+            let is_published = col(PERIOD).gt_eq(lit(published.first));
+            Ok(survival::survival(
+                exits.clone().filter(is_published),
+                from.context,
+            ))
+        }
         "account_period" => Ok(marts::account_period(accounts(), from.shape.dimensions)),
         "rfm_scores" => Ok(from.scored.rfm.clone().unwrap_or_default()),
         "rfm_boundaries" => match (&from.scored.rfm, &from.pipeline.rfm) {
