@@ -80,7 +80,7 @@ fn by_rule(inputs: &Inputs, rule: &RawOnboardingRule) -> PolarsResult<Option<Laz
             return Ok(None);
         };
         // The first use of each feature; on the day of the n-th of them so many are reached.
-        let place = lit(1i64).cum_count(false).over([col(ACCOUNT_ID)])?;
+        let place = col("day").cum_count(false).over([col(ACCOUNT_ID)])?;
         let since_signup = features.clone().filter(col("since_signup"));
         let days = within(since_signup)
             .group_by([col(ACCOUNT_ID), col("feature")])

@@ -7,13 +7,22 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-pub const TABLES: [&str; 7] = [
+/// All but `targets`, which are of months.
+pub const TABLES: [&str; 15] = [
     "accounts",
     "account_merges",
     "plans",
     "subscriptions",
     "invoice_lines",
     "fx_rates",
+    "opportunities",
+    "members",
+    "onboarding",
+    "surveys",
+    "tickets",
+    "community",
+    "costs",
+    "time_entries",
     "usage_events",
 ];
 pub const AS_OF: &str = "2025-03-01T00:00:00+09:00";
@@ -283,15 +292,18 @@ currency: JPY
 calendar: {grain: \"${GRAIN:-month}\", time_zone: Asia/Tokyo, begin: \"${BEGIN:-2024-01-01}\"}
 sources:
 $SOURCES
-policy: {gross_margin: 0.75, ltv_segment: region, past_due_grace_days: 20, cohort_max_age: 9}
-dimensions: {industry: industry, region: region, plan: plan_family, rfm: rfm_segment, touch: touch_model}
+policy:
+  {gross_margin: 0.75, ltv_segment: region, past_due_grace_days: 20, cohort_max_age: 9, upsell_base: offered, crc_allocation: mrr,
+   onboarding_unit: \"${UNIT:-account}\", bootstrap_samples: 40, survival_horizon: 3}
+dimensions: {industry: industry, region: region, plan: plan_family, rfm: rfm_segment, touch: touch_model, owner: owner_id}
 cohorts: {industry_region: {by: [industry, region]}}
 rfm: {method: ntile, window_days: 120}
 touch_model:
   hold_periods: 1
   rules:
     - {name: top, model: high, when: is_strategic OR ltv_percentile >= 0.7, capacity: 3}
-    - {name: big, model: low, when: mrr >= 50000}
+    - {name: big, model: low, when: mrr >= 50000 AND previous(mrr) > 0}
+    - {name: social, model: community, when: community_active}
     - {name: rest, model: tech, when: \"TRUE\"}
 outputs: {root: \"${OUT}\"}
 ";

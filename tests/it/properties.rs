@@ -195,6 +195,40 @@ fn members_sum_to_the_total() {
     }
 }
 
+/// What is put onto accounts, and what nobody could take, is what was spent; to the yen, in every month.
+#[test]
+fn allocated_costs_are_the_costs() {
+    for (seed, variables) in [(21, vec![]), (22, vec![("GRAIN", "quarter")])] {
+        let company = Company::mutated(seed);
+        let mut costs = company.lines("costs");
+        let (kind, amount) = (costs.position("kind"), costs.position("amount"));
+        costs.keep("currency", |currency| {
+            currency.is_empty() || currency == "JPY"
+        });
+        costs.keep("date", |date| ("2024-01-01".."2025-01-01").contains(&date));
+        company.put("costs", &costs);
+        let mut spent: BTreeMap<String, i128> = BTreeMap::new();
+        for row in &costs.rows {
+            let row = fields(row);
+            let yen: f64 = row[amount].parse().unwrap();
+            *spent.entry(row[kind].clone()).or_default() += yen.round() as i128;
+        }
+        let root = temp_folder();
+        company.publish(
+            root.path(),
+            "backfill --start 2024-01-01 --end 2025-01-01",
+            &variables,
+        );
+        let accounts = published_table(root.path(), "account_period").unwrap();
+        for (kind, sum) in spent {
+            let found: i128 = sums(&accounts, "true", &["account_id"], &format!("{kind}_cost"))
+                .values()
+                .sum();
+            assert_eq!(found, sum, "{kind}, company {seed}");
+        }
+    }
+}
+
 #[test]
 fn a_range_at_once_is_its_periods_one_by_one() {
     let company = Company::mutated(4);
@@ -391,6 +425,122 @@ fn rows_dated_later_change_nothing() {
             ]);
         }
     });
+    // Rows of later, and later ends of rows that were open.
+    let late: [(&str, &[(&str, &str)]); 8] = [
+        (
+            "opportunities",
+            &[
+                ("opportunity_id", "LATE"),
+                ("kind", "new"),
+                ("created_at", END),
+                ("closed_at", END),
+                ("is_won", "true"),
+                ("amount", "9000000"),
+            ],
+        ),
+        (
+            "members",
+            &[
+                ("account_id", "A000005"),
+                ("user_id", "late"),
+                ("joined_at", END),
+            ],
+        ),
+        (
+            "onboarding",
+            &[
+                ("account_id", "A000005"),
+                ("started_at", END),
+                ("completed_at", END),
+            ],
+        ),
+        (
+            "surveys",
+            &[
+                ("account_id", "A000005"),
+                ("respondent_id", "late"),
+                ("kind", "nps"),
+                ("score", "0"),
+                ("answered_at", END),
+            ],
+        ),
+        (
+            "tickets",
+            &[
+                ("ticket_id", "LATE"),
+                ("account_id", "A000005"),
+                ("opened_at", END),
+                ("satisfaction", "1"),
+            ],
+        ),
+        (
+            "community",
+            &[
+                ("account_id", "A000005"),
+                ("user_id", "late"),
+                ("occurred_at", END),
+            ],
+        ),
+        (
+            "costs",
+            &[
+                ("date", "2024-07-01"),
+                ("kind", "sales"),
+                ("amount", "9000000"),
+            ],
+        ),
+        (
+            "time_entries",
+            &[
+                ("date", "2024-07-01"),
+                ("owner_id", "late"),
+                ("hours", "500"),
+            ],
+        ),
+    ];
+    for (table, row) in late {
+        changed(table, &|lines| lines.add(row));
+    }
+    let ends: [(&str, &str, &[(&str, &str)]); 4] = [
+        (
+            "opportunities",
+            "closed_at",
+            &[("closed_at", END), ("is_won", "true")],
+        ),
+        ("members", "left_at", &[("left_at", "2031-01-01")]),
+        (
+            "onboarding",
+            "completed_at",
+            &[("completed_at", "2031-01-01")],
+        ),
+        (
+            "tickets",
+            "closed_at",
+            &[("closed_at", "2031-01-01"), ("satisfaction", "")],
+        ),
+    ];
+    for (table, end, changes) in ends {
+        changed(table, &|lines| {
+            let at = lines.position(end);
+            let open: Vec<usize> = (0..lines.rows.len())
+                .filter(|row| fields(&lines.rows[*row])[at].is_empty())
+                .collect();
+            assert!(!open.is_empty(), "{table} has nothing open");
+            for row in open {
+                for (name, value) in changes {
+                    // Nothing ends before it began.
+                    let began = lines.rows[row].contains("2024-0")
+                        && !lines.rows[row].contains("2024-07")
+                        && !lines.rows[row].contains("2024-08")
+                        && !lines.rows[row].contains("2024-09");
+                    let is_safe = *value != END || began;
+                    if is_safe {
+                        lines.change(row, name, value);
+                    }
+                }
+            }
+        });
+    }
     changed("account_merges", &|merges| {
         merges.add(&[
             ("old_account_id", "A000006"),
@@ -434,7 +584,41 @@ fn a_period_knows_nothing_of_what_comes_later() {
         ("account_merges", "merged_at"),
         ("accounts", "valid_from"),
         ("accounts", "signup_date"),
+        ("opportunities", "created_at"),
+        ("members", "joined_at"),
+        ("onboarding", "started_at"),
+        ("surveys", "answered_at"),
+        ("tickets", "opened_at"),
+        ("community", "occurred_at"),
+        ("costs", "date"),
+        ("time_entries", "date"),
     ];
+    // What happened to a row later, and what is known of it only then.
+    let ends: [(&str, &str, &[&str]); 5] = [
+        ("opportunities", "closed_at", &["is_won"]),
+        ("members", "left_at", &[]),
+        ("onboarding", "completed_at", &[]),
+        ("tickets", "first_response_at", &[]),
+        ("tickets", "closed_at", &["satisfaction"]),
+    ];
+    for (table, column, known_then) in ends {
+        let mut lines = company.lines(table);
+        let at = lines.position(column);
+        let is_later = |row: &String| {
+            let value = &fields(row)[at];
+            value.as_str() >= if value.len() > 10 { END } else { "2024-07-01" }
+        };
+        let later: Vec<usize> = (0..lines.rows.len())
+            .filter(|row| is_later(&lines.rows[*row]))
+            .collect();
+        assert!(!later.is_empty(), "nothing ends later in {table}.{column}");
+        for row in later {
+            for name in known_then.iter().chain([&column]) {
+                lines.change(row, name, "");
+            }
+        }
+        company.put(table, &lines);
+    }
     for (table, column) in dated {
         let mut lines = company.lines(table);
         let count = lines.rows.len();
