@@ -28,6 +28,7 @@ stories![
     amount_of_the_line,
     annual_to_monthly,
     cancel_requested_or_ended,
+    channel_as_of_the_end,
     cohort_of_merged_accounts,
     cohort_triangle_with_nulls,
     community_window,
@@ -57,6 +58,7 @@ stories![
     merge_of_two_cohorts,
     merged_usage_and_invoices,
     migrated_account,
+    new_facts_follow_merges,
     no_invoices_no_usage,
     nothing_of_the_new_inputs,
     nps_latest_answer,
@@ -89,6 +91,7 @@ stories![
     usage_beside_mrr,
     values_of_other_periods,
     weeks_from_sunday,
+    windows_across_clock_change,
     zero_length_version,
 ];
 
