@@ -164,6 +164,157 @@ s8,bolt,2024-02-15,,1000,,,101,recurring_percent
         .refuses(RUN, 1, &messages);
 }
 
+/// A project that maps further tables, each from `<table>.csv` with this text.
+fn with_tables(tables: &[(&str, &str)]) -> Project {
+    let mut mapped = String::from("  accounts: {path: accounts.csv}");
+    let mut project = Project::new();
+    for (table, text) in tables {
+        mapped += &format!("\n  {table}: {{path: {table}.csv}}");
+        project = project.put(&format!("{table}.csv"), text);
+    }
+    project.pipeline("  accounts: {path: accounts.csv}", &mapped)
+}
+
+#[test]
+fn violations_of_deals_surveys_tickets_and_costs_are_reported() {
+    let surveys = "\
+account_id,respondent_id,kind,score,scale,answered_at
+acme,r1,nps,11,,2024-01-10
+acme,r1,csat,6,5,2024-01-10
+acme,r1,csat,6,,2024-01-10
+acme,r1,csat,0,10,2024-01-10
+acme,r1,nps,4,5,2024-01-10
+acme,r1,ces,4,,2024-01-10
+";
+    let opportunities = "\
+opportunity_id,account_id,kind,created_at,closed_at,is_won
+o1,acme,new,2024-01-10,2024-01-20,
+o2,acme,renewal,2024-01-10,2024-01-05,true
+o3,acme,upsale,2024-01-10,,
+o4,,new,2024-01-10,,
+";
+    let costs = "\
+date,kind,amount,account_id
+2024-01-10,markting,1000,
+2024-01-10,sales,-1000,
+2024-02-30,cs_people,1000,
+";
+    let tickets = "\
+ticket_id,account_id,opened_at,closed_at,satisfaction
+t1,nobody,2024-01-10,,
+t2,acme,2024-01-10,2024-01-09,
+t3,acme,2024-01-10,,0
+t4,,2024-01-10,,
+";
+    let time_entries = "\
+date,owner_id,account_id,hours
+2024-01-10,sato,(unallocated),1
+2024-01-10,sato,acme,-1
+2024-01-10,sato,,1
+";
+    let members = "\
+account_id,user_id,joined_at,left_at
+acme,u1,2024-01-10,2024-01-09
+";
+    let onboarding = "\
+account_id,user_id,started_at,completed_at
+acme,,2024-01-10,
+acme,,2024-01-10,
+acme,u1,2024-01-10,2024-01-09
+";
+    let messages = [
+        "20 rows of the inputs break their contracts",
+        "surveys.csv row 2: `11`",
+        "surveys.score a csat score lies from 1 to its scale (3 rows)\n    surveys.csv row 3: `6`\n    surveys.csv row 4: `6`\n    surveys.csv row 5: `0`",
+        "surveys.scale a scale is 10 (nps), or 5 or 10 (csat) (1 row)\n    surveys.csv row 6: `5`",
+        "surveys.kind must be one of nps, csat (1 row)\n    surveys.csv row 7: `ces`",
+        "opportunities.is_won a closed opportunity needs is_won (1 row)\n    opportunities.csv row 2: no value",
+        "opportunities.closed_at closed_at lies before created_at (1 row)\n    opportunities.csv row 3: `2024-01-05`",
+        "opportunities.kind must be one of new, upsell, cross_sell, renewal (1 row)\n    opportunities.csv row 4: `upsale`",
+        "costs.kind must be one of marketing, sales, cs_people, cs_tools (1 row)\n    costs.csv row 2: `markting`",
+        "costs.date is not a date (1 row)\n    costs.csv row 4: `2024-02-30`",
+        "tickets.account_id is not in accounts (1 row)\n    tickets.csv row 2: `nobody`",
+        "tickets.closed_at closed_at lies before opened_at (1 row)\n    tickets.csv row 3: `2024-01-09`",
+        "tickets.satisfaction must be at least 1 (1 row)\n    tickets.csv row 4: `0`",
+        "tickets.account_id must have a value (1 row)\n    tickets.csv row 5: no value",
+        "time_entries.account_id is not in accounts (1 row)\n    time_entries.csv row 2: `(unallocated)`",
+        "time_entries.hours must be at least 0 (1 row)\n    time_entries.csv row 3: `-1`",
+        "members.left_at left_at lies before joined_at (1 row)\n    members.csv row 2: `2024-01-09`",
+        "onboarding.account_id the key (account_id, user_id, started_at) stands in more than one row (2 rows)\n    onboarding.csv row 2: `acme`",
+        "onboarding.completed_at completed_at lies before started_at (1 row)\n    onboarding.csv row 4: `2024-01-09`",
+        "help: correct the rows, map the columns differently, or leave rows out with `filter:`; nothing was published",
+    ];
+    with_tables(&[
+        ("surveys", surveys),
+        ("opportunities", opportunities),
+        ("costs", costs),
+        ("tickets", tickets),
+        ("time_entries", time_entries),
+        ("members", members),
+        ("onboarding", onboarding),
+    ])
+    .refuses(RUN, 1, &messages);
+}
+
+/// What belongs to no account has rows of that name.
+#[test]
+fn an_account_named_unallocated_is_refused() {
+    let messages = [
+        "accounts.account_id (unallocated) is the name of what belongs to no account (1 row)\n    accounts.csv row 4: `(unallocated)`",
+    ];
+    Project::new()
+        .put("accounts.csv", "account_id\nacme\nbolt\n(unallocated)\n")
+        .refuses(RUN, 1, &messages);
+}
+
+#[test]
+fn policies_that_lack_their_source_are_refused() {
+    let cases: &[(&str, &[&str])] = &[
+        (
+            "upsell_base: offered",
+            &[
+                "no source tells what was offered",
+                "pipeline.yaml:8  policy.upsell_base",
+                "help: map `sources.opportunities`, or leave `upsell_base` at `opening`",
+            ],
+        ),
+        (
+            "onboarding_rule: {features: 3, within_days: 30}",
+            &[
+                "no source tells of features used",
+                "pipeline.yaml:8  policy.onboarding_rule",
+                "help: map `sources.usage_events`",
+            ],
+        ),
+    ];
+    for (policy, messages) in cases {
+        for verb in ["validate pipeline.yaml --offline", RUN] {
+            Project::new()
+                .pipeline(
+                    "{gross_margin: 0.8}",
+                    &format!("{{gross_margin: 0.8, {policy}}}"),
+                )
+                .refuses(verb, 2, messages);
+        }
+    }
+}
+
+#[test]
+fn costs_and_deals_without_a_rate_are_refused() {
+    let costs = "date,kind,amount,currency\n2024-01-10,cs_tools,10,USD\n";
+    let deals = "\
+opportunity_id,account_id,kind,created_at,closed_at,is_won,amount,currency
+o1,,new,2024-01-10,2024-01-20,true,10,USD
+";
+    for (table, text) in [("costs", costs), ("opportunities", deals)] {
+        let messages = [
+            "no exchange rate for USD in 2024-01",
+            "add the rates to fx_rates",
+        ];
+        with_tables(&[(table, text)]).refuses(RUN, 1, &messages);
+    }
+}
+
 #[test]
 fn a_currency_without_a_rate_is_refused() {
     let subscriptions = "\
