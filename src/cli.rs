@@ -6,8 +6,10 @@ macro_rules! say {
 }
 
 mod docs;
+mod explain;
 mod generate;
 mod init;
+mod language;
 mod plan;
 mod run;
 mod schema;
@@ -68,8 +70,10 @@ enum Verb {
     Unlock(unlock::Args),
     /// Print the JSON schema of pipeline files, or the contract of a table.
     Schema(schema::Args),
-    /// Print the metric dictionary as Markdown.
+    /// Print the metric dictionary as Markdown, in English or Japanese.
     Docs(docs::Args),
+    /// Tell what a metric is made of: definition, SQL, columns, inputs, policies, and the numbers behind a published value.
+    Explain(explain::Args),
     /// Make sample data of any size: a believable company's CRM, billing and usage.
     Generate(generate::Args),
 }
@@ -133,6 +137,7 @@ fn verb(verb: Verb) -> Result<(), Failure> {
         Verb::Unlock(args) => unlock::unlock(&args),
         Verb::Schema(args) => schema::schema(&args),
         Verb::Docs(args) => docs::docs(&args),
+        Verb::Explain(args) => explain::explain(&args),
         Verb::Generate(args) => generate::generate(&args),
     }
 }

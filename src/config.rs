@@ -115,7 +115,7 @@ pub struct Numbers {
     pub decimal: char,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Policy {
     pub gross_margin: f64,
     pub amount: AmountBasis,

@@ -55,6 +55,9 @@ pub struct Lineage {
     pub columns: Vec<String>,
     /// An input table, `table.column` of one, or `account_period.column`.
     pub of: Vec<String>,
+    /// Keys of `policy` in the pipeline file that decide what they hold.
+    #[serde(default)]
+    pub policy: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -151,6 +154,16 @@ impl Column {
 impl Contract {
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// What a column is made of.
+    pub fn lineage_of(&self, column: &str) -> Option<&Lineage> {
+        let fits = |pattern: &String| {
+            glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(column))
+        };
+        self.lineage
+            .iter()
+            .find(|entry| entry.columns.iter().any(fits))
     }
 
     /// The columns with `each` entries spelled out.

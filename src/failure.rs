@@ -6,6 +6,7 @@ use crate::publish::lock::LockError;
 use crate::publish::manifest::ManifestError;
 use crate::run::RunError;
 use crate::run::inputs::InputError;
+use crate::run::published::NumbersError;
 use crate::sources::SourceError;
 use crate::staging::StagingError;
 use crate::storage::{FindError, StorageError};
@@ -199,6 +200,17 @@ impl From<PublishError> for Failure {
             PublishError::Published { .. } => Self::of(Kind::Run, &error).hint("`cskpi verify` shows which files are damaged; remove them and run again"),
             PublishError::Audit { .. } => Self::of(Kind::Run, &error).hint("nothing of a period that fails its audit is published; other periods are"),
             PublishError::Encode { .. } => Self::of(Kind::Run, &error),
+        }
+    }
+}
+
+impl From<NumbersError> for Failure {
+    fn from(error: NumbersError) -> Self {
+        match error {
+            NumbersError::Publish(error) => error.into(),
+            NumbersError::Unreadable { .. } => Self::of(Kind::Run, &error).hint(
+                "`cskpi verify --deep` shows which files are damaged; remove them and run again",
+            ),
         }
     }
 }

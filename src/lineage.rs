@@ -2,6 +2,7 @@
 //! and output statistics. Sent to a file or over HTTP; a receiver that fails never fails the run.
 
 mod columns;
+pub mod definition;
 mod transport;
 
 use crate::config::{Input, Lineage, Pipeline};

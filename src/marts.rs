@@ -191,6 +191,8 @@ pub fn metric_dictionary(catalogue: &Catalogue, published: PeriodRange) -> Polar
         "needs" => texts(|metric| metric.needs.join(",")),
         "source" => texts(|metric| metric.source.clone()),
         "is_custom" => metrics.iter().map(|metric| metric.is_custom).collect::<Vec<_>>(),
+        "description_ja" => texts(|metric| metric.description_ja.clone()),
+        "dimensions" => metrics.iter().map(|metric| metric.dimensions.as_ref().map(|names| names.join(","))).collect::<Vec<_>>(),
     )?;
     let periods = df!(PERIOD => published.indices().collect::<Vec<_>>())?.lazy();
     Ok(frame.lazy().cross_join(periods, None))

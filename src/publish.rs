@@ -6,7 +6,7 @@
 
 mod audit;
 mod candidate;
-mod encode;
+pub mod encode;
 pub mod journal;
 pub mod ledger;
 pub mod lock;

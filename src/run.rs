@@ -2,6 +2,7 @@
 
 pub mod inputs;
 pub mod names;
+pub mod published;
 pub mod results;
 mod scores;
 mod tables;

@@ -131,14 +131,7 @@ impl Sources<'_> {
         {
             return self.dimension(&dimension.sql);
         }
-        let fits = |pattern: &String| {
-            glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(column))
-        };
-        let Some(entry) = contract
-            .lineage
-            .iter()
-            .find(|entry| entry.columns.iter().any(fits))
-        else {
+        let Some(entry) = contract.lineage_of(column) else {
             return BTreeSet::new();
         };
         let made_of = |source: &String| -> BTreeSet<(String, String)> {

@@ -140,13 +140,13 @@ pub fn is_told(metric: &Metric) -> Expr {
     named.fold(col(DIMENSION).eq(lit(TOTAL)), Expr::or)
 }
 
-pub(super) fn sides(metric: &Metric) -> impl Iterator<Item = (&'static str, &SqlExpr)> {
+pub(crate) fn sides(metric: &Metric) -> impl Iterator<Item = (&'static str, &SqlExpr)> {
     std::iter::once(("numerator", &metric.numerator))
         .chain(metric.denominator.iter().map(|side| ("denominator", side)))
 }
 
 /// An expression as a float; null where the metric's inputs are missing. Sums of money are exact until here.
-pub(super) fn scalar(
+pub(crate) fn scalar(
     expression: &SqlExpr,
     metric: &Metric,
     available: &Available,

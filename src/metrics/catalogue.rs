@@ -53,6 +53,8 @@ pub struct Metric {
     pub dimensions: Option<Vec<String>>,
     /// Periods over which numerator and denominator are pooled.
     pub trailing: Option<u32>,
+    /// Keys of `policy` that its own definition reads, beside what shapes its columns.
+    pub policies: Vec<&'static str>,
     pub source: String,
     /// Feeds others, is not published.
     pub hidden: bool,
@@ -90,6 +92,18 @@ impl Metric {
     pub fn is_for(&self, dimension: &str) -> bool {
         let is_chosen = |list: &Vec<String>| list.iter().any(|name| name == dimension);
         dimension == TOTAL || self.dimensions.as_ref().is_none_or(is_chosen)
+    }
+
+    /// The metrics that its formula refers to, in order.
+    pub fn referred(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        let formulas = self.expressions().filter(|sql| !sql.has_aggregate());
+        for name in formulas.flat_map(SqlExpr::columns).map(String::as_str) {
+            if !CONSTANTS.contains(&name) && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// What its formula takes from other periods, or from the total.
@@ -170,6 +184,22 @@ impl Catalogue {
     /// All that the dictionary tells of: `kpi_values`, then `kpi_breakdown`.
     pub fn documented(&self) -> impl Iterator<Item = &Metric> {
         self.published().chain(self.broken_down())
+    }
+
+    /// A metric, and below it, each once, those that its formula refers to; with how deep they stand.
+    pub fn with_referred<'a>(&'a self, metric: &'a Metric) -> Vec<(usize, &'a Metric)> {
+        let mut found: Vec<(usize, &Metric)> = Vec::new();
+        let mut open = vec![(0, metric)];
+        while let Some((depth, metric)) = open.pop() {
+            if found.iter().any(|(_, known)| known.id == metric.id) {
+                continue;
+            }
+            found.push((depth, metric));
+            // The first one named is taken up first.
+            let below = metric.referred().into_iter().rev();
+            open.extend(below.filter_map(|id| Some((depth + 1, self.get(id)?))));
+        }
+        found
     }
 
     pub fn published_ids(&self) -> &[String] {

@@ -16,6 +16,7 @@ use crate::publish::Table;
 use crate::segments::rfm;
 use chrono::{DateTime, Utc};
 use polars::prelude::*;
+use std::collections::BTreeSet;
 
 /// All that tables are made of.
 pub(super) struct Ingredients<'a> {
@@ -60,9 +61,9 @@ pub(super) fn tables(from: &Ingredients, wanted: &[&'static str]) -> PolarsResul
 }
 
 /// What metrics may need. A rule over usage tells of onboarding, too.
-fn available(from: &Ingredients) -> Available {
-    let mut tables = from.inputs.mapped.clone();
-    if from.pipeline.policy.onboarding_rule.is_some() {
+pub(super) fn available(pipeline: &Pipeline, mapped: BTreeSet<&'static str>) -> Available {
+    let mut tables = mapped;
+    if pipeline.policy.onboarding_rule.is_some() {
         tables.insert("onboarding");
     }
     Available(tables)
@@ -98,7 +99,7 @@ fn kpis(from: &Ingredients, exits: &LazyFrame) -> PolarsResult<LazyFrame> {
         &groupings,
         from.catalogue,
         &estimates,
-        &available(from),
+        &available(from.pipeline, from.inputs.mapped.clone()),
         from.context,
     )
 }
@@ -139,7 +140,7 @@ fn frame(
             &marts::groupings(from.pipeline),
             kpis.clone(),
             from.catalogue,
-            &available(from),
+            &available(from.pipeline, from.inputs.mapped.clone()),
             from.context,
         )
         .map(marts::kpi_breakdown),

@@ -10,6 +10,7 @@
 //! | `cli` | what goes to standard output and standard error, what is written and what is not |
 //! | `config` | pipeline files that load, and reports on those that do not |
 //! | `backfill` | many periods at once, kills, periods that fail, retries, which periods are taken |
+//! | `explain` | `explain` and `docs`: definitions, and the numbers behind what is published |
 //! | `own_metrics` | a pipeline's own metrics, and values of other periods and of the total |
 //! | `closing` | what `close:` freezes |
 //! | `nightly` | inputs and settings change between runs: what goes stale, what is restated and why |
@@ -42,6 +43,7 @@ mod company;
 mod config;
 mod crash;
 mod dated;
+mod explain;
 mod lineage;
 mod messages;
 mod nightly;

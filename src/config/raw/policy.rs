@@ -76,7 +76,7 @@ pub struct RawPolicy {
 }
 
 /// Used so many features, and so many hours, within so many days from sign-up.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema, serde::Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawOnboardingRule {
     /// Distinct features used (0: any).

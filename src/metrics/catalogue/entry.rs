@@ -2,7 +2,7 @@
 
 use super::{CONSTANTS, Interval, Metric, Problems, YamlPath, breakdown_columns, model_columns};
 use crate::config::raw::{IntervalName, RawDescription, RawInterval, RawMetric, Trailing};
-use crate::config::{Breakdown, Direction, Policy};
+use crate::config::{Breakdown, Direction, Estimator, Policy};
 use crate::contract::{self, Kind};
 use crate::sql::{self, Scope, SqlExpr};
 use polars::prelude::{DataFrame, DataType, IntoLazy, col, lit};
@@ -102,7 +102,7 @@ pub(super) fn metric(
         Some(RawDescription::Text(text)) => (text, None),
         Some(RawDescription::Both(both)) => (both.en, Some(both.ja)),
     };
-    let metric = Metric {
+    let mut metric = Metric {
         id: id.to_owned(),
         label_en: label.en,
         label_ja: label.ja,
@@ -120,6 +120,7 @@ pub(super) fn metric(
         estimator: entry.estimator,
         dimensions: entry.dimensions.clone(),
         trailing,
+        policies: Vec::new(),
         source: entry
             .source
             .clone()
@@ -128,6 +129,7 @@ pub(super) fn metric(
         needs: entry.needs.clone().unwrap_or_default(),
         is_custom,
     };
+    metric.policies = policies(&metric, entry);
     let names_rows = |side: &SqlExpr| {
         side.columns()
             .iter()
@@ -155,6 +157,34 @@ pub(super) fn metric(
         );
     }
     Some(metric)
+}
+
+/// The switches that a definition reads by itself.
+fn policies(metric: &Metric, entry: &RawMetric) -> Vec<&'static str> {
+    let reads = |name: &str| {
+        let mut columns = metric.expressions().flat_map(SqlExpr::columns);
+        columns.any(|column| column == name)
+    };
+    let is_trailing = matches!(&entry.trailing, Some(Trailing::Policy(_)));
+    let is_lifetime = metric.estimator == Some(Estimator::ExpectedLifetime);
+    let has_sample = metric.sample.is_some() || metric.interval == Some(Interval::Proportion);
+    [
+        ("gross_margin", reads("gross_margin")),
+        (
+            "nrr_includes_reactivation",
+            reads("nrr_includes_reactivation"),
+        ),
+        ("ltv_churn_periods", is_trailing),
+        ("discount_rate", is_lifetime),
+        (
+            "bootstrap_samples",
+            metric.interval == Some(Interval::Bootstrap),
+        ),
+        ("small_sample", has_sample),
+    ]
+    .into_iter()
+    .filter_map(|(name, is_read)| is_read.then_some(name))
+    .collect()
 }
 
 fn interval(
