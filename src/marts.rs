@@ -3,7 +3,7 @@
 mod movements;
 
 use crate::columns::*;
-use crate::config::{Currency, Pipeline};
+use crate::config::{Currency, Pipeline, Policy};
 use crate::contract;
 use crate::metrics::aggregate::{Grouping, is_told, part};
 use crate::metrics::catalogue::{Catalogue, Metric};
@@ -98,46 +98,57 @@ pub fn no_rows(table: &str, shape: Shape) -> LazyFrame {
 }
 
 /// Long form of the evaluated catalogue.
-pub fn kpi_values(evaluated: LazyFrame, catalogue: &Catalogue) -> PolarsResult<LazyFrame> {
+pub fn kpi_values(
+    evaluated: LazyFrame,
+    catalogue: &Catalogue,
+    policy: &Policy,
+) -> PolarsResult<LazyFrame> {
     let one = |metric: &Metric| {
-        let (id, unit) = (metric.id.as_str(), unit_name(metric.unit));
-        let denominator = if metric.denominator.is_some() {
-            col(part(id, "denominator"))
-        } else {
-            lit(NULL).cast(DataType::Float64)
+        let id = metric.id.as_str();
+        let side = |is_there: bool, side: &str| match is_there {
+            true => col(part(id, side)),
+            false => lit(NULL).cast(DataType::Float64),
         };
+        let has_interval = metric.interval.is_some();
+        let no_outcome_is_open = side(metric.pending.is_some(), "pending").eq(lit(0.0));
         evaluated.clone().filter(is_told(metric)).select([
             col(PERIOD),
             col(DIMENSION),
             col(MEMBER),
             lit(id).alias("metric"),
             col(id).alias("value"),
-            col(part(id, "numerator")).alias("numerator"),
-            denominator.alias("denominator"),
-            lit(unit).alias("unit"),
+            side(true, "numerator").alias("numerator"),
+            side(metric.denominator.is_some(), "denominator").alias("denominator"),
+            lit(unit_name(metric.unit)).alias("unit"),
             // Publishing knows what was reported before.
             lit(false).alias("is_restated"),
-            lit(NULL).cast(DataType::Float64).alias("lower"),
-            lit(NULL).cast(DataType::Float64).alias("upper"),
-            lit(NULL).cast(DataType::Int64).alias("sample_size"),
-            lit(NULL).cast(DataType::Boolean).alias("is_small_sample"),
-            lit(NULL).cast(DataType::Boolean).alias("is_mature"),
+            side(has_interval, "lower").alias("lower"),
+            side(has_interval, "upper").alias("upper"),
+            sample_size(metric).alias("sample_size"),
+            is_small(sample_size(metric), policy).alias("is_small_sample"),
+            no_outcome_is_open.alias("is_mature"),
         ])
     };
-    concat(
-        catalogue.published().map(one).collect::<Vec<_>>(),
-        UnionArgs::default(),
-    )
+    let all = catalogue.published().map(one);
+    concat(all.collect::<Vec<_>>(), UnionArgs::default())
 }
 
-/// Breakdowns with how sure one may be of them.
-pub fn kpi_breakdown(rows: LazyFrame) -> LazyFrame {
-    rows.with_columns([
-        lit(NULL).cast(DataType::Float64).alias("lower"),
-        lit(NULL).cast(DataType::Float64).alias("upper"),
-        lit(NULL).cast(DataType::Int64).alias("sample_size"),
-        lit(NULL).cast(DataType::Boolean).alias("is_small_sample"),
-    ])
+/// How many observations a value rests on; null where that says nothing.
+fn sample_size(metric: &Metric) -> Expr {
+    let sample = match metric.sample_side() {
+        Some(side) => col(part(&metric.id, side)),
+        None => lit(NULL),
+    };
+    sample.cast(DataType::Int64)
+}
+
+fn is_small(sample_size: Expr, policy: &Policy) -> Expr {
+    sample_size.lt(lit(i64::from(policy.small_sample)))
+}
+
+/// Breakdowns, and whether they rest on enough.
+pub fn kpi_breakdown(rows: LazyFrame, policy: &Policy) -> LazyFrame {
+    rows.with_column(is_small(col("sample_size"), policy).alias("is_small_sample"))
 }
 
 /// Wide form of the total.

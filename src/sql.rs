@@ -10,6 +10,7 @@ mod literals;
 pub mod nearest;
 mod quotient;
 mod reference;
+mod sums;
 
 use polars::prelude::{DataType, Expr, Operator, PolarsResult};
 use sqlparser::ast::SelectItem;

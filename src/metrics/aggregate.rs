@@ -2,10 +2,11 @@
 
 use super::catalogue::{self, Catalogue, DAYS_IN_PERIOD, Metric};
 use super::references::References;
+use super::trailing::pooled;
 use crate::columns::*;
 use crate::config::Estimator;
 use crate::contract;
-use crate::facts::{Context, each_period};
+use crate::facts::Context;
 use crate::sql::{SqlExpr, quotient};
 use polars::prelude::*;
 use std::collections::BTreeSet;
@@ -29,6 +30,11 @@ impl Available {
             table => self.0.contains(table),
         }
     }
+
+    /// Whether a metric can be computed.
+    pub fn has_all(&self, metric: &Metric) -> bool {
+        metric.needs.iter().all(|need| self.has(need))
+    }
 }
 
 /// What a routine makes in place of SQL: rows of `period_index`, `dimension`, `member`, `value` and `sample_size`.
@@ -38,12 +44,15 @@ pub struct Estimate {
     pub rows: LazyFrame,
 }
 
-/// Name of the column that holds a metric's numerator (or denominator) in [`evaluated`].
+/// Number of a draw of the bootstrap.
+pub(super) const DRAW: &str = "draw";
+
+/// Name of the column that holds a metric's numerator (or another of its [`sides`]) in [`evaluated`].
 pub fn part(id: &str, side: &str) -> String {
     format!("{id}:{side}")
 }
 
-/// One row per period, dimension and member; of each metric its value under its id, and its two parts.
+/// One row per period, dimension and member; of each metric its value under its id, and its sides.
 pub fn evaluated(
     accounts: LazyFrame,
     groupings: &[Grouping],
@@ -52,13 +61,9 @@ pub fn evaluated(
     available: &Available,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
-    let aggregated: Vec<&Metric> = catalogue
-        .metrics()
-        .filter(|metric| metric.is_aggregate())
-        .collect();
     let mut sums = vec![col(DAYS_IN_PERIOD).first()];
-    for metric in &aggregated {
-        for (side, expression) in sides(metric) {
+    for metric in catalogue.metrics() {
+        for (side, expression) in sides(metric).filter(|(_, sql)| is_of_group(metric, sql)) {
             let value = scalar(expression, metric, available, context, true)?;
             sums.push(value.alias(part(&metric.id, side)));
         }
@@ -75,26 +80,42 @@ pub fn evaluated(
             .group_by(key())
             .agg(sums.clone())
     });
-    let mut frame = concat(grouped.collect::<Vec<_>>(), UnionArgs::default())?;
-
-    let mut references = References::of(catalogue);
+    let mut groups = concat(grouped.collect::<Vec<_>>(), UnionArgs::default())?;
     for metric in catalogue.metrics() {
         if let Some(estimator) = metric.estimator {
-            frame = with_estimate(frame, metric, estimator, estimates);
-            frame = references.joined(frame, &metric.id, context);
+            groups = with_estimate(groups, metric, estimator, estimates);
+        }
+    }
+    let groups = groups.sort([DIMENSION, MEMBER, PERIOD], SortMultipleOptions::default());
+    let metrics: Vec<&Metric> = catalogue.metrics().collect();
+    let references = References::of(catalogue.all());
+    with_values(groups, &metrics, references, None, available, context)
+}
+
+/// Adds the values of the metrics to rows that have their aggregated sides.
+///
+/// The rows are in the order of dimension, member and period; with `samples`, there is one for each draw, column [`DRAW`].
+pub(super) fn with_values(
+    groups: LazyFrame,
+    metrics: &[&Metric],
+    mut references: References,
+    samples: Option<usize>,
+    available: &Available,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    let draw = samples.map(|_| col(DRAW));
+    let mut frame = pooled(groups, metrics, samples.unwrap_or(1));
+    for metric in metrics {
+        if metric.estimator.is_some() {
+            frame = references.joined(frame, &metric.id, draw.as_ref(), context);
             continue;
         }
-        if let Some(periods) = metric.trailing {
-            frame = pooled(frame, metric, periods, context);
-        }
-        if !metric.is_aggregate() {
-            for (side, expression) in sides(metric) {
-                let value = scalar(expression, metric, available, context, false)?;
-                frame = frame.with_column(value.alias(part(&metric.id, side)));
-            }
+        for (side, expression) in sides(metric).filter(|(_, sql)| !is_of_group(metric, sql)) {
+            let value = scalar(expression, metric, available, context, false)?;
+            frame = frame.with_column(value.alias(part(&metric.id, side)));
         }
         frame = frame.with_column(ratio(metric).alias(&metric.id));
-        frame = references.joined(frame, &metric.id, context);
+        frame = references.joined(frame, &metric.id, draw.as_ref(), context);
     }
     Ok(frame)
 }
@@ -140,9 +161,22 @@ pub fn is_told(metric: &Metric) -> Expr {
     named.fold(col(DIMENSION).eq(lit(TOTAL)), Expr::or)
 }
 
+/// What a metric is made of, and what tells how sure one may be of it.
 pub(crate) fn sides(metric: &Metric) -> impl Iterator<Item = (&'static str, &SqlExpr)> {
-    std::iter::once(("numerator", &metric.numerator))
-        .chain(metric.denominator.iter().map(|side| ("denominator", side)))
+    let all = [
+        ("numerator", Some(&metric.numerator)),
+        ("denominator", metric.denominator.as_ref()),
+        ("sample", metric.sample.as_ref()),
+        ("squares", metric.squares.as_ref()),
+        ("pending", metric.pending.as_ref()),
+    ];
+    all.into_iter()
+        .filter_map(|(name, side)| side.map(|side| (name, side)))
+}
+
+/// Whether a side is made from the rows of a group, rather than from other metrics.
+pub(super) fn is_of_group(metric: &Metric, side: &SqlExpr) -> bool {
+    side.has_aggregate() || metric.is_aggregate()
 }
 
 /// An expression as a float; null where the metric's inputs are missing. Sums of money are exact until here.
@@ -153,9 +187,23 @@ pub(crate) fn scalar(
     context: Context,
     in_group: bool,
 ) -> PolarsResult<Expr> {
-    if !metric.needs.iter().all(|need| available.has(need)) {
+    if !available.has_all(metric) {
         return Ok(lit(NULL).cast(DataType::Float64));
     }
+    let days = match in_group {
+        true => col(DAYS_IN_PERIOD).first(),
+        false => col(DAYS_IN_PERIOD),
+    };
+    let value = with_constants(expression, days, context)?;
+    Ok(finite(value.map_expr(null_of_nulls)))
+}
+
+/// An expression with the constants in place of their names.
+pub(super) fn with_constants(
+    expression: &SqlExpr,
+    days_in_period: Expr,
+    context: Context,
+) -> PolarsResult<Expr> {
     let constants = |expr: Expr| {
         let Expr::Column(name) = &expr else {
             return expr;
@@ -163,19 +211,19 @@ pub(crate) fn scalar(
         match catalogue::constant(name, context.policy, context.calendar) {
             Some(value) if value.fract() == 0.0 => lit(value as i64),
             Some(value) => lit(value),
-            None if in_group && name.as_str() == DAYS_IN_PERIOD => col(DAYS_IN_PERIOD).first(),
+            None if name.as_str() == DAYS_IN_PERIOD => days_in_period.clone(),
             None => expr,
         }
     };
-    let value = expression
-        .to_polars()?
-        .map_expr(constants)
-        .map_expr(null_of_nulls)
-        .cast(DataType::Float64);
-    // A zero that an expression divides by gives null, never infinity.
-    Ok(when(value.clone().is_finite())
+    Ok(expression.to_polars()?.map_expr(constants))
+}
+
+/// A zero that an expression divides by gives null, never infinity.
+pub(super) fn finite(value: Expr) -> Expr {
+    let value = value.cast(DataType::Float64);
+    when(value.clone().is_finite())
         .then(value)
-        .otherwise(lit(NULL)))
+        .otherwise(lit(NULL))
 }
 
 /// As in SQL, the sum of nothing but nulls is null: an input that is not there is not 0.
@@ -197,37 +245,19 @@ fn null_of_nulls(node: Expr) -> Expr {
     when(is_there).then(node).otherwise(lit(NULL))
 }
 
-/// Numerator over denominator; null where the denominator is zero or missing.
+/// A metric's numerator over its denominator.
 pub(super) fn ratio(metric: &Metric) -> Expr {
-    let numerator = col(part(&metric.id, "numerator"));
-    if metric.denominator.is_none() {
+    let side = |name: &str| col(part(&metric.id, name));
+    let denominator = metric.denominator.as_ref().map(|_| side("denominator"));
+    over(side("numerator"), denominator)
+}
+
+/// Numerator over denominator; null where the denominator is zero or missing.
+pub(super) fn over(numerator: Expr, denominator: Option<Expr>) -> Expr {
+    let Some(denominator) = denominator else {
         return numerator;
-    }
-    let denominator = col(part(&metric.id, "denominator"));
+    };
     when(denominator.clone().neq(lit(0.0)))
         .then(quotient(numerator, denominator))
         .otherwise(lit(NULL))
-}
-
-/// Replaces a metric's parts by their sums over the trailing periods, each period with its own members.
-fn pooled(frame: LazyFrame, metric: &Metric, periods: u32, context: Context) -> LazyFrame {
-    let key = || [col(PERIOD), col(DIMENSION), col(MEMBER)];
-    let names: Vec<String> = sides(metric)
-        .map(|(side, _)| part(&metric.id, side))
-        .collect();
-    let sums: Vec<Expr> = names.iter().map(|name| col(name.as_str()).sum()).collect();
-    let own: Vec<Expr> = names.iter().map(|name| col(name.as_str())).collect();
-    let parts = frame.clone().select(
-        [
-            vec![col(PERIOD).alias("__since"), col(DIMENSION), col(MEMBER)],
-            own,
-        ]
-        .concat(),
-    );
-    let last = col("__since") + lit(periods as i32 - 1);
-    let trailing = each_period(parts, col("__since"), last, context.range)
-        .group_by(key())
-        .agg(sums);
-    let rest = frame.drop(by_name(names, true, false));
-    rest.join(trailing, key(), key(), JoinArgs::new(JoinType::Left))
 }

@@ -1,6 +1,7 @@
 //! The metric catalogue: shipped entries and a pipeline's own, in one form, checked and put into the order of evaluation.
 
 mod entry;
+pub(super) mod intervals;
 mod order;
 
 use crate::columns::TOTAL;
@@ -120,6 +121,22 @@ impl Metric {
         }
     }
 
+    /// Which side says how many observations the value rests on.
+    pub fn sample_side(&self) -> Option<&'static str> {
+        let is_counted = self.sample.is_some() || self.estimator.is_some();
+        match self.interval {
+            _ if is_counted => Some("sample"),
+            Some(Interval::Proportion) => Some("denominator"),
+            _ => None,
+        }
+    }
+
+    /// The metrics that its formula names.
+    pub fn refers_to(&self) -> impl Iterator<Item = &str> {
+        let formulas = self.expressions().filter(|side| !side.has_aggregate());
+        formulas.flat_map(|side| side.columns().iter().map(String::as_str))
+    }
+
     /// What it is computed from: numerator, and denominator if it has one.
     pub fn expressions(&self) -> impl Iterator<Item = &SqlExpr> {
         std::iter::once(&self.numerator).chain(&self.denominator)
@@ -174,10 +191,7 @@ impl Catalogue {
     }
 
     fn rests_on(&self, metric: &Metric, estimator: Estimator) -> bool {
-        let formulas = metric.expressions().filter(|side| !side.has_aggregate());
-        let mut below = formulas
-            .flat_map(|side| side.columns())
-            .filter_map(|id| self.get(id));
+        let mut below = metric.refers_to().filter_map(|id| self.get(id));
         metric.estimator == Some(estimator) || below.any(|other| self.rests_on(other, estimator))
     }
 
@@ -281,7 +295,12 @@ pub fn resolve(
         ));
     }
     let chosen = chosen(choice, &entries, problems);
-    let in_order = order::in_order(built, problems)?;
+    let mut in_order = order::in_order(built, problems)?;
+    let is_asked_for = |id: &str| {
+        let own = choice.define.get(id);
+        own.is_some_and(|entry| entry.interval.is_some())
+    };
+    intervals::check(&mut in_order, is_asked_for, problems);
     let is_broken_down = |id: &String| {
         let metric = in_order.iter().find(|metric| metric.id == *id);
         metric.is_some_and(|metric| metric.by.is_some())
@@ -311,10 +330,6 @@ fn overlay(entry: &mut RawMetric, changes: &RawMetric) {
         unit,
         good,
         trailing,
-        interval,
-        sample,
-        squares,
-        pending,
         by,
         estimator,
         dimensions,
@@ -322,13 +337,15 @@ fn overlay(entry: &mut RawMetric, changes: &RawMetric) {
         hidden,
         needs
     );
-    // A new numerator comes with its own denominator, or with none.
+    // A new numerator comes with its own denominator and interval, or with none.
     if changes.numerator.is_some() {
-        entry.denominator = changes.denominator.clone();
-        entry.numerator = changes.numerator.clone();
-    } else if changes.denominator.is_some() {
-        entry.denominator = changes.denominator.clone();
+        entry.denominator = None;
+        entry.interval = None;
+        entry.sample = None;
+        entry.squares = None;
+        entry.pending = None;
     }
+    take!(numerator, denominator, interval, sample, squares, pending);
 }
 
 fn chosen(choice: &MetricChoice, entries: &Entries, problems: &mut Problems) -> Vec<String> {

@@ -11,7 +11,7 @@ use crate::facts::{Context, Inputs};
 use crate::marts::{self, Shape};
 use crate::metrics::aggregate::{Available, Estimate, evaluated};
 use crate::metrics::catalogue::Catalogue;
-use crate::metrics::{breakdown, cohort, drivers, survival, target};
+use crate::metrics::{bootstrap, breakdown, cohort, drivers, interval, survival, target};
 use crate::publish::Table;
 use crate::segments::rfm;
 use chrono::{DateTime, Utc};
@@ -94,14 +94,20 @@ fn kpis(from: &Ingredients, exits: &LazyFrame) -> PolarsResult<LazyFrame> {
             rows: collected(medians)?.lazy(),
         });
     }
-    evaluated(
-        accounts,
+    let available = available(from.pipeline, from.inputs.mapped.clone());
+    let (catalogue, context) = (from.catalogue, from.context);
+    let drawn = bootstrap::bounds(
+        accounts.clone(),
         &groupings,
-        from.catalogue,
-        &estimates,
-        &available(from.pipeline, from.inputs.mapped.clone()),
-        from.context,
-    )
+        catalogue,
+        &available,
+        context,
+        from.shape.published,
+    )?;
+    let values = evaluated(
+        accounts, &groupings, catalogue, &estimates, &available, context,
+    )?;
+    interval::with_intervals(values, drawn, catalogue, &available, context)
 }
 
 /// Who left and who stayed, for the survival table and the lifetimes that metrics rest on.
@@ -132,7 +138,7 @@ fn frame(
     let accounts = || from.scored.accounts.clone();
     let published = from.shape.published;
     match table {
-        "kpi_values" => marts::kpi_values(kpis.clone(), from.catalogue),
+        "kpi_values" => marts::kpi_values(kpis.clone(), from.catalogue, from.context.policy),
         "kpi_summary" => Ok(marts::kpi_summary(kpis.clone(), from.catalogue)),
         "kpi_breakdown" => breakdown::breakdown(
             accounts(),
@@ -143,7 +149,7 @@ fn frame(
             &available(from.pipeline, from.inputs.mapped.clone()),
             from.context,
         )
-        .map(marts::kpi_breakdown),
+        .map(|rows| marts::kpi_breakdown(rows, from.context.policy)),
         "time_spent" => breakdown::time_spent(from.details, accounts()),
         "kpi_attainment" => target::kpi_attainment(
             kpis.clone(),

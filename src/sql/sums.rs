@@ -1,0 +1,79 @@
+//! An aggregate as a formula over sums, for who adds up the rows in a way of his own.
+
+use super::{AGGREGATES, SqlExpr, parse};
+use sqlparser::ast::helpers::attached_token::AttachedToken;
+use sqlparser::ast::{
+    CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    visit_expressions, visit_expressions_mut,
+};
+use sqlparser::dialect::GenericDialect;
+use sqlparser::parser::Parser;
+use std::ops::ControlFlow;
+
+impl SqlExpr {
+    /// The expression with a column in place of each `SUM(…)`; `column` names it, given what is summed row by row.
+    ///
+    /// The error is the first aggregate that is no such sum: an average, a count, a sum that reads no column.
+    pub fn over_sums(&self, mut column: impl FnMut(SqlExpr) -> String) -> Result<Self, String> {
+        let parsed = Parser::new(&GenericDialect)
+            .with_options(super::options())
+            .try_with_sql(&self.text)
+            .and_then(|mut parser| parser.parse_expr());
+        let Ok(mut formula) = parsed else {
+            return Err(self.text.clone());
+        };
+        let _ = visit_expressions_mut(&mut formula, |node| {
+            let Some(summed) = summed(node).and_then(|row| parse(&row.to_string()).ok()) else {
+                return ControlFlow::<()>::Continue(());
+            };
+            if !summed.columns.is_empty() {
+                *node = Expr::Identifier(Ident::with_quote('"', column(summed)));
+            }
+            ControlFlow::Continue(())
+        });
+        let left = visit_expressions(&formula, |node| match node {
+            Expr::Function(function) if is_aggregate(function) => {
+                ControlFlow::Break(function.to_string())
+            }
+            _ => ControlFlow::Continue(()),
+        });
+        match left {
+            ControlFlow::Break(aggregate) => Err(aggregate),
+            ControlFlow::Continue(()) => parse(&formula.to_string()).map_err(|_| self.text.clone()),
+        }
+    }
+}
+
+/// What a `SUM(…)` adds up: null, which adds nothing, where its `FILTER` does not hold.
+fn summed(node: &Expr) -> Option<Expr> {
+    let Expr::Function(function) = node else {
+        return None;
+    };
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(summed))] = list.args.as_slice() else {
+        return None;
+    };
+    if !function.name.to_string().eq_ignore_ascii_case("sum") {
+        return None;
+    }
+    let Some(filter) = &function.filter else {
+        return Some(summed.clone());
+    };
+    Some(Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen {
+            condition: filter.as_ref().clone(),
+            result: summed.clone(),
+        }],
+        else_result: None,
+    })
+}
+
+fn is_aggregate(function: &Function) -> bool {
+    let name = function.name.to_string().to_lowercase();
+    AGGREGATES.contains(&name.as_str())
+}
