@@ -24,26 +24,32 @@ pub fn is_explained(metric: &Metric) -> bool {
     metric.is_reaggregable() && below.is_some_and(SqlExpr::has_aggregate)
 }
 
-/// One row per period of `published`, dimension, member, metric and comparison; nothing where no published metric can be
-/// told so. `evaluated` must reach from the calendar's begin on.
-pub fn kpi_drivers(
+fn explained(catalogue: &Catalogue) -> impl Iterator<Item = &Metric> {
+    catalogue.published().filter(|metric| is_explained(metric))
+}
+
+/// One row per period of `published`, dimension, member, metric and comparison. `compared` is what [`compared`] gives, held in
+/// memory: every metric takes its columns from it.
+pub fn kpi_drivers(compared: LazyFrame, catalogue: &Catalogue) -> PolarsResult<LazyFrame> {
+    let of_metric = explained(catalogue).map(|metric| effects(compared.clone(), metric));
+    concat(of_metric.collect::<Vec<_>>(), UnionArgs::default())
+}
+
+/// One row per period of `published`, dimension, member and comparison: the parts of all metrics then and now, the member's and the
+/// total's. Nothing where no published metric can be told by member. `evaluated` must reach from the calendar's begin on.
+pub fn compared(
     evaluated: LazyFrame,
     groupings: &[Grouping],
     catalogue: &Catalogue,
     calendar: &Calendar,
     published: PeriodRange,
 ) -> PolarsResult<Option<LazyFrame>> {
-    let metrics: Vec<&Metric> = catalogue
-        .published()
-        .filter(|metric| is_explained(metric))
-        .collect();
-    if metrics.is_empty() {
-        return Ok(None);
-    }
-    let parts: Vec<String> = metrics
-        .iter()
+    let parts: Vec<String> = explained(catalogue)
         .flat_map(|metric| ["numerator", "denominator"].map(|side| part(&metric.id, side)))
         .collect();
+    if parts.is_empty() {
+        return Ok(None);
+    }
     let begin = calendar.index_of(calendar.begin);
     let year = calendar.grain.periods_per_year();
     let is_compared = between(begin.max(published.first - year), published.last);
@@ -68,11 +74,7 @@ pub fn kpi_drivers(
             .inner_join(both(&totals, &[PERIOD]), col(PERIOD), col(PERIOD))
             .with_column(lit(comparison).alias("comparison"))
     });
-    let compared = concat(comparisons, UnionArgs::default())?;
-    let effects = metrics
-        .iter()
-        .map(|metric| effects(compared.clone(), metric));
-    concat(effects.collect::<Vec<_>>(), UnionArgs::default()).map(Some)
+    concat(comparisons, UnionArgs::default()).map(Some)
 }
 
 fn between(first: i32, last: i32) -> Expr {

@@ -158,18 +158,7 @@ fn frame(
             from.context.policy.at_risk_within,
             published,
         ),
-        "kpi_drivers" => {
-            let groupings = marts::groupings(from.pipeline);
-            let calendar = from.context.calendar;
-            let drivers = drivers::kpi_drivers(
-                kpis.clone(),
-                &groupings,
-                from.catalogue,
-                calendar,
-                published,
-            )?;
-            Ok(drivers.unwrap_or_else(|| marts::no_rows(table, from.shape)))
-        }
+        "kpi_drivers" => kpi_drivers(from, kpis.clone()),
         "mrr_movements" => {
             let groupings = marts::groupings(from.pipeline);
             let map = &from.inputs.account_map;
@@ -214,5 +203,15 @@ fn frame(
         "touch_segments" => Ok(from.scored.touch.clone().unwrap_or_default()),
         "metric_dictionary" => marts::metric_dictionary(from.catalogue, published),
         unknown => polars_bail!(ComputeError: "no table `{unknown}` can be built"),
+    }
+}
+
+fn kpi_drivers(from: &Ingredients, kpis: LazyFrame) -> PolarsResult<LazyFrame> {
+    let groupings = marts::groupings(from.pipeline);
+    let calendar = from.context.calendar;
+    let published = from.shape.published;
+    match drivers::compared(kpis, &groupings, from.catalogue, calendar, published)? {
+        Some(compared) => drivers::kpi_drivers(collected(compared)?.lazy(), from.catalogue),
+        None => Ok(marts::no_rows("kpi_drivers", from.shape)),
     }
 }

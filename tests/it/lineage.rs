@@ -100,7 +100,7 @@ fn a_run_tells_what_it_made_of_what() {
     assert_eq!(inputs[1]["inputFacets"]["inputStatistics"]["rowCount"], 2);
 
     let outputs = events[1]["outputs"].as_array().unwrap();
-    assert_eq!(outputs.len(), 9);
+    assert_eq!(outputs.len(), 10);
     let kpis = outputs
         .iter()
         .find(|output| output["name"].as_str().unwrap().ends_with("/kpi_summary"))

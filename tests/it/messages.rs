@@ -389,3 +389,74 @@ fn a_circle_of_metrics_is_refused() {
         .pipeline("policy: {gross_margin: 0.8}", metrics)
         .refuses("validate pipeline.yaml --offline", 2, &messages);
 }
+
+/// What the calendar, the catalogue and the dimensions say of targets is reported with what their contract says.
+#[test]
+fn targets_of_what_there_is_not_are_refused() {
+    let targets = "\
+metric,period,value,dimension,member,serves
+mrr,2024-02,1000,,,
+mrr,2024-02-01,2000,total,total,
+chrun_rate,2024-02,0.1,,,mrr
+churn_rate,2024-W07,0.1,,,nr
+churn_rate,2024-02-02,0.1,,,
+trailing_churn_rate,2024-02,0.1,,,
+arr,2024-02,1,,,
+grr,2024-02,1,,,
+csat_by_item,2024-02,1,,,
+hers,2024-02,1,sector,gold,
+hers,2024-02,1,size,gold,mrr
+mrr,2024-02,1,sise,gold,
+mrr,2024-02,1,,gold,
+mrr,2024-02,1,size,,
+nrr,2024-02,a lot,,,nrr
+";
+    let messages = [
+        "16 rows of the inputs break their contracts",
+        "targets.metric two targets of one metric, period, dimension and member (2 rows)\n    targets.csv row 2: `mrr`\n    targets.csv row 3: `mrr`",
+        "targets.metric is no metric (did you mean `churn_rate`?) (1 row)\n    targets.csv row 4: `chrun_rate`",
+        "targets.serves is no metric (did you mean `nrr`?) (1 row)\n    targets.csv row 5: `nr`",
+        "targets.period is not a month (write it like `2026-07`, or its first day) (1 row)\n    targets.csv row 5: `2024-W07`",
+        "targets.period is not the first day of a month; the month that holds it starts on 2024-02-01 (1 row)\n    targets.csv row 6: `2024-02-02`",
+        "targets.metric is not published: it only feeds other metrics (1 row)\n    targets.csv row 7: `trailing_churn_rate`",
+        "targets.metric is not published: metrics.exclude names it (2 rows)\n    targets.csv row 8: `arr`\n    targets.csv row 9: `grr`",
+        "targets.metric is told of one thing at a time, in kpi_breakdown; targets are of metrics of kpi_values (1 row)\n    targets.csv row 10: `csat_by_item`",
+        "targets.metric is not published for size, only for total, sector (1 row)\n    targets.csv row 12: `hers`",
+        "targets.dimension is no dimension or cohort (did you mean `size`?) (1 row)\n    targets.csv row 13: `sise`",
+        "targets.member is of no dimension: the total has no such member (1 row)\n    targets.csv row 14: `gold`",
+        "targets.member a target of a dimension needs its member (1 row)\n    targets.csv row 15: no value",
+        "targets.value is not a number (1 row)\n    targets.csv row 16: `a lot`",
+        "targets.serves a metric cannot serve itself (1 row)\n    targets.csv row 16: `nrr`",
+    ];
+    let policy = "\
+policy: {gross_margin: 0.8}
+dimensions: {size: account_id, sector: account_id}
+metrics:
+  exclude: [arr, grr]
+  define:
+    hers: {label: {en: Hers, ja: 彼女の}, unit: count, numerator: SUM(closing_mrr), dimensions: [sector]}";
+    let project = Project::new().pipeline("policy: {gross_margin: 0.8}", policy);
+    let text = fs::read_to_string(project.folder.path().join("pipeline.yaml")).unwrap();
+    let accounts = "  accounts: {path: accounts.csv}";
+    let mapped = format!("{accounts}\n  targets: {{path: targets.csv}}");
+    project
+        .put("pipeline.yaml", &text.replace(accounts, &mapped))
+        .put("targets.csv", targets)
+        .refuses(RUN, 1, &messages);
+}
+
+#[test]
+fn a_target_of_a_metric_that_is_not_chosen_is_refused() {
+    let policy = "policy: {gross_margin: 0.8}";
+    let targets = "sources:\n  targets: {rows: [{metric: arr, period: 2024-02, value: 1, dimension: account}]}";
+    let project = Project::new().pipeline(policy, &format!("{policy}\nmetrics: {{only: [mrr]}}"));
+    let text = fs::read_to_string(project.folder.path().join("pipeline.yaml")).unwrap();
+    let messages = [
+        "targets.metric is not published: metrics.only does not name it (1 row)",
+        "targets.dimension is no dimension or cohort (1 row)",
+        "targets.dimension a target of a dimension needs its member (1 row)",
+    ];
+    project
+        .put("pipeline.yaml", &text.replace("sources:", targets))
+        .refuses(RUN, 1, &messages);
+}

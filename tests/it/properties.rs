@@ -247,6 +247,62 @@ fn a_range_at_once_is_its_periods_one_by_one() {
     );
 }
 
+/// The audit of every run looks at the sums, too; here they are held against `kpi_values`.
+#[test]
+fn effects_of_members_sum_to_the_change_of_the_total() {
+    for company in [Company::generated(21), Company::mutated(22)] {
+        let root = company.published("backfill");
+        let values = published_table(root.path(), "kpi_values").unwrap();
+        let totals = support::rows_as_text(
+            &values
+                .lazy()
+                .filter(col("dimension").eq(lit("total")))
+                .select([col("metric"), col("period_start"), col("value")])
+                .collect()
+                .unwrap(),
+        );
+        let totals: BTreeMap<(String, String), f64> = totals
+            .into_iter()
+            .filter_map(|row| Some(((row[0].clone(), row[1].clone()), row[2].parse().ok()?)))
+            .collect();
+        let drivers = published_table(root.path(), "kpi_drivers").unwrap();
+        let key = ["metric", "period_start", "comparison", "dimension"].map(col);
+        let summed = drivers
+            .lazy()
+            .group_by(key.clone())
+            .agg([col("effect").sum()])
+            .select([&key[..], &[col("effect")]].concat())
+            .collect()
+            .unwrap();
+        let mut told = BTreeMap::new();
+        for row in support::rows_as_text(&summed) {
+            let [metric, period, comparison, _, effect] = <[String; 5]>::try_from(row).unwrap();
+            let day: chrono::NaiveDate = period.parse().unwrap();
+            let months = if comparison == "previous" { 1 } else { 12 };
+            let before = (day - chrono::Months::new(months)).to_string();
+            let total = totals[&(metric.clone(), period)];
+            let total_before = totals[&(metric.clone(), before)];
+            let effect: f64 = effect.parse().unwrap();
+            let (change, size) = (total - total_before, total.abs() + total_before.abs());
+            assert!(
+                (effect - change).abs() <= 1e-9 * size.max(1.0),
+                "{metric} on {day}, {comparison}: effects of {effect}, a change of {change}"
+            );
+            *told.entry(comparison).or_insert(0) += 1;
+        }
+        // Two of fourteen months have a year before them; eight groupings.
+        assert!(told["previous"] > 8 * 10 * 10, "{told:?}");
+        assert!(told["year_ago"] > 2 * 8 * 8, "{told:?}");
+
+        let alone = company.published("run --period 2025-02");
+        let mut same = published_files(root.path());
+        same.retain(|(name, _)| name.contains("2025-02-01") && name.starts_with("kpi_drivers/"));
+        let mut alone = published_files(alone.path());
+        alone.retain(|(name, _)| name.starts_with("kpi_drivers/"));
+        assert_same_bytes(&same, &alone, "drivers of a month in a range and by itself");
+    }
+}
+
 #[test]
 fn running_again_changes_nothing() {
     let company = Company::generated(5);
