@@ -2,7 +2,7 @@
 //!
 //! The two periods of a comparison stand side by side in one wide row per member, so that all metrics share two joins.
 
-use super::aggregate::{Grouping, part};
+use super::aggregate::{Grouping, is_told, part};
 use super::catalogue::{Catalogue, Metric};
 use crate::columns::*;
 use crate::config::Calendar;
@@ -71,7 +71,7 @@ pub fn kpi_drivers(
     let compared = concat(comparisons, UnionArgs::default())?;
     let effects = metrics
         .iter()
-        .map(|metric| effects(compared.clone(), metric));
+        .map(|metric| effects(compared.clone().filter(is_told(metric)), metric));
     concat(effects.collect::<Vec<_>>(), UnionArgs::default()).map(Some)
 }
 
