@@ -19,7 +19,7 @@
 //! | publish | [`publish`] | tables → staged, audited, committed files; lock, journal, manifests |
 //! | plan | [`plan`] | manifests and listings → what is missing or stale, and why |
 //! | run | [`run`] | a request → an outcome: the only place that collects frames |
-//! | lineage | [`lineage`] | a run's request and results → OpenLineage events |
+//! | lineage | [`lineage`] | a metric → what it is made of; a run's request and results → OpenLineage events |
 //! | command line | [`failure`], [`cli`] | words → a request; an outcome → text and exit code |
 //!
 //! [`generate`] stands beside: sample data of any size. So does [`fault`]: steps at which a test may stop the program.

@@ -1,5 +1,5 @@
 //! A run as [OpenLineage](https://openlineage.io) events: START, then COMPLETE or FAIL, with datasets, schemas, column lineage
-//! and output statistics. Sent to a file or over HTTP; a receiver that fails never fails the run.
+//! and output statistics. Sent to a file or over HTTP; a receiver that fails never fails the run. And what a metric is made of ([`definition`]).
 
 mod columns;
 pub mod definition;

@@ -52,8 +52,11 @@ struct Explanation<'a> {
 /// What is published of it.
 enum Evidence {
     NotAskedFor,
-    /// Where nothing is published yet.
-    Nothing(String),
+    /// Which table is not published yet, and where.
+    Nothing {
+        table: &'static str,
+        root: String,
+    },
     Found(Box<Found>),
 }
 
@@ -131,7 +134,10 @@ fn evidence(project: &Project, metric: &Metric, args: &Args) -> Result<Evidence,
     let periods = published.periods(table);
     let Some(last) = periods.last() else {
         if args.period.is_none() && args.member.is_none() {
-            return Ok(Evidence::Nothing(root.clone()));
+            return Ok(Evidence::Nothing {
+                table,
+                root: root.clone(),
+            });
         }
         let hint = format!("`cskpi run {}` publishes it", project.pipeline.file);
         return Err(Failure::usage(format!("no {table} is published yet under {root}")).hint(hint));
@@ -303,7 +309,7 @@ impl Explanation<'_> {
         });
         let (numbers, published_under) = match &self.evidence {
             Evidence::Found(found) => (serde_json::to_value(found).unwrap_or_default(), None),
-            Evidence::Nothing(root) => (serde_json::Value::Null, Some(root)),
+            Evidence::Nothing { root, .. } => (serde_json::Value::Null, Some(root)),
             Evidence::NotAskedFor => (serde_json::Value::Null, None),
         };
         json!({

@@ -111,6 +111,12 @@ impl Sources<'_> {
             name if PLAN_COLUMNS.contains(&name) => ["subscriptions", "plans"]
                 .map(|table| (table.to_owned(), "plan_id".to_owned()))
                 .into(),
+            "mrr" => self.declared("account_period", "closing_mrr"),
+            name if contract::of("accounts").column(name).is_none()
+                && contract::of("account_period").column(name).is_some() =>
+            {
+                self.declared("account_period", name)
+            }
             _ => [("accounts".to_owned(), column)].into(),
         };
         columns

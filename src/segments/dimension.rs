@@ -3,6 +3,7 @@
 use super::earlier::with_earlier;
 use crate::columns::*;
 use crate::config::{Calendar, Dimension};
+use crate::contract::{self, Kind};
 use crate::facts::attributes::PLAN_COLUMNS;
 use crate::sql::{self, Scope, SqlExpr};
 use polars::prelude::*;
@@ -19,12 +20,17 @@ pub fn reads_scores(dimension: &Dimension) -> bool {
         .any(|name| SCORES.contains(&name.as_str()))
 }
 
-/// Whether a dimension reads what the CRM says of an account, rather than its plan or its scores.
+/// Whether a dimension reads what the CRM says of an account, rather than its plan, its scores or its facts.
 pub fn reads_attributes(dimension: &Dimension) -> bool {
-    let derived = [&PLAN_COLUMNS[..], &[RFM_SEGMENT, TOUCH_MODEL]].concat();
-    columns(dimension)
-        .iter()
-        .any(|name| !derived.contains(&name.as_str()))
+    let model = contract::of("account_period");
+    let is_fact = |name: &str| {
+        let column = model.column(name).filter(|_| own(name) == name);
+        column.is_some_and(|column| !matches!(column.kind, Kind::Text | Kind::Boolean))
+            || ["mrr", "community_active"].contains(&name)
+    };
+    let is_derived =
+        |name: &str| PLAN_COLUMNS.contains(&name) || SCORES.contains(&name) || is_fact(name);
+    columns(dimension).iter().any(|name| !is_derived(name))
 }
 
 fn columns(dimension: &Dimension) -> Vec<String> {

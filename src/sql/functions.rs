@@ -129,11 +129,13 @@ const REFUSED: &[(&str, &str)] = &[
     ("row_number", WINDOWS),
     ("rank", WINDOWS),
     ("dense_rank", WINDOWS),
-    ("lag", WINDOWS),
+    ("lag", LOOK_BACK),
     ("lead", WINDOWS),
     ("first_value", WINDOWS),
     ("last_value", WINDOWS),
 ];
+
+const LOOK_BACK: &str = "dimensions, touch rules and formulas over metrics look back with `previous(x)` and `year_ago(x)`";
 
 /// Why there are no window functions.
 pub(super) const WINDOWS: &str =

@@ -43,7 +43,7 @@ fn a_metric_is_explained_before_anything_is_published() {
         "gross_margin         0.8",
         "past_due_grace_days  not set",
         "months_per_period  1",
-        "Nothing is published yet under out.",
+        "No kpi_values is published yet under out.",
     ] {
         assert!(ran.stdout.contains(part), "no `{part}`:\n{}", ran.stdout);
     }
@@ -278,7 +278,7 @@ acme,u1,2024-03-05,csat,support,5\nacme,u2,2024-03-06,csat,support,1\nbolt,u3,20
     let project = Project::new()
         .pipeline(
             "  subscriptions: {path: subscriptions.csv}",
-            "  subscriptions: {path: subscriptions.csv}\n  surveys: {path: surveys.csv}",
+            "  subscriptions: {path: subscriptions.csv}\n  surveys: {path: surveys.csv}\nmetrics: {define: {csat_by_item: {dimensions: [cohort_signup]}}}",
         )
         .put("surveys.csv", surveys);
     project.run(TO_MARCH).succeeded();
@@ -292,6 +292,13 @@ acme,u1,2024-03-05,csat,support,5\nacme,u2,2024-03-06,csat,support,1\nbolt,u3,20
             "  support\n    value        50",
         ],
     );
+
+    // It is told of the total and of what its entry names.
+    let items = support::published_table(&project.root(), "kpi_breakdown").unwrap();
+    let mut dimensions: Vec<String> =
+        support::rows_as_text(&items.select(["dimension"]).unwrap()).concat();
+    dimensions.dedup();
+    assert_eq!(dimensions, ["cohort_signup", "total"]);
 
     let story = support::repository().join("tests/cases/values_of_other_periods");
     let root = temp_folder();

@@ -17,11 +17,11 @@ pub(super) fn rendered(explanation: &Explanation, language: Language) -> String 
     page.definition(explanation.metric, &explanation.definition);
     match &explanation.evidence {
         Evidence::NotAskedFor => {}
-        Evidence::Nothing(root) => page.line(
+        Evidence::Nothing { table, root } => page.line(
             0,
             &match language {
-                Language::En => format!("\nNothing is published yet under {root}."),
-                Language::Ja => format!("\n{root} にはまだ何も出力されていません。"),
+                Language::En => format!("\nNo {table} is published yet under {root}."),
+                Language::Ja => format!("\n{root} に {table} はまだ出力されていません。"),
             },
         ),
         Evidence::Found(found) => page.found(explanation.metric, found),

@@ -26,7 +26,8 @@ pub struct RawMetric {
     pub description: Option<RawDescription>,
     pub unit: Option<Unit>,
     pub good: Option<Direction>,
-    /// SQL: aggregates over account_period columns (`SUM(churned_customers)`), or an expression over other metrics' ids.
+    /// SQL: aggregates over account_period columns (`SUM(churned_customers)`), or an expression over other metrics' ids, of which it may say
+    /// `previous(mrr)`, `year_ago(mrr)` and `total(mrr)`.
     pub numerator: Option<String>,
     /// SQL of the same kind. Value = numerator / denominator; without it, value = numerator.
     pub denominator: Option<String>,
