@@ -2,6 +2,7 @@
 
 use super::aggregate::{Available, Grouping, is_told, part, ratio, scalar, sides};
 use super::catalogue::{CONSTANTS, Catalogue, DAYS_IN_PERIOD, Metric};
+use super::interval;
 use crate::account_period::Details;
 use crate::columns::*;
 use crate::config::Breakdown;
@@ -13,7 +14,7 @@ use std::collections::BTreeSet;
 /// What has no item, feature or phase.
 pub const NONE: &str = "(none)";
 
-/// One row per period, dimension, member, metric and item: `value`, `numerator`, `denominator`.
+/// One row per period, dimension, member, metric and item: `value`, `numerator`, `denominator`, and how sure it is.
 ///
 /// `evaluated` is the catalogue's evaluation for the same groupings, of which a metric may be a share.
 pub fn breakdown(
@@ -144,16 +145,22 @@ fn told(
         Some(_) => col(part(&metric.id, "denominator")),
         None => lit(NULL).cast(DataType::Float64),
     };
+    let groups = groups.with_column(ratio(metric).alias(&metric.id));
+    let nothing = lit(NULL).cast(DataType::Float64);
+    let [lower, upper] = interval::bounds(metric).unwrap_or([nothing.clone(), nothing]);
     Ok(groups.filter(is_told(metric)).select([
         col(PERIOD),
         col(DIMENSION),
         col(MEMBER),
         lit(metric.id.as_str()).alias("metric"),
         col("item"),
-        ratio(metric).alias("value"),
+        col(metric.id.as_str()).alias("value"),
         col(part(&metric.id, "numerator")).alias("numerator"),
         denominator.alias("denominator"),
         lit(crate::marts::unit_name(metric.unit)).alias("unit"),
+        lower.alias("lower"),
+        upper.alias("upper"),
+        interval::sample_size(metric).alias("sample_size"),
     ]))
 }
 
@@ -163,7 +170,9 @@ fn no_rows() -> LazyFrame {
     let fields = std::iter::once((PERIOD, DataType::Int32))
         .chain(texts.map(|name| (name, DataType::String)))
         .chain(numbers.map(|name| (name, DataType::Float64)))
-        .chain([("unit", DataType::String)]);
+        .chain([("unit", DataType::String)])
+        .chain(["lower", "upper"].map(|name| (name, DataType::Float64)))
+        .chain([("sample_size", DataType::Int64)]);
     let fields = fields.map(|(name, dtype)| Field::new(name.into(), dtype));
     DataFrame::empty_with_schema(&Schema::from_iter(fields)).lazy()
 }

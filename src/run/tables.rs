@@ -143,7 +143,7 @@ fn frame(
             &available(from),
             from.context,
         )
-        .map(marts::kpi_breakdown),
+        .map(|rows| marts::kpi_breakdown(rows, from.context.policy)),
         "time_spent" => breakdown::time_spent(from.details, accounts()),
         "kpi_attainment" => target::kpi_attainment(
             kpis.clone(),

@@ -42,6 +42,7 @@ mod company;
 mod config;
 mod crash;
 mod dated;
+mod intervals;
 mod lineage;
 mod messages;
 mod nightly;

@@ -40,6 +40,7 @@ stories![
     everyone_churns,
     fiscal_quarters,
     fx_only_moves_fx,
+    how_sure_of_few,
     inline_plans_rows,
     involuntary_and_voluntary_churn,
     japanese_csv,
