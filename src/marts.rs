@@ -7,6 +7,7 @@ use crate::config::{Currency, Pipeline, Policy};
 use crate::contract;
 use crate::metrics::aggregate::{Grouping, is_told, part};
 use crate::metrics::catalogue::{Catalogue, Metric};
+use crate::metrics::interval;
 use crate::period::PeriodRange;
 use crate::segments::dimension::member_column;
 use polars::prelude::*;
@@ -124,8 +125,8 @@ pub fn kpi_values(
             lit(false).alias("is_restated"),
             side(has_interval, "lower").alias("lower"),
             side(has_interval, "upper").alias("upper"),
-            sample_size(metric).alias("sample_size"),
-            is_small(sample_size(metric), policy).alias("is_small_sample"),
+            interval::sample_size(metric).alias("sample_size"),
+            is_small(interval::sample_size(metric), policy).alias("is_small_sample"),
             no_outcome_is_open.alias("is_mature"),
         ])
     };
@@ -133,22 +134,13 @@ pub fn kpi_values(
     concat(all.collect::<Vec<_>>(), UnionArgs::default())
 }
 
-/// How many observations a value rests on; null where that says nothing.
-fn sample_size(metric: &Metric) -> Expr {
-    let sample = match metric.sample_side() {
-        Some(side) => col(part(&metric.id, side)),
-        None => lit(NULL),
-    };
-    sample.cast(DataType::Int64)
+/// Breakdowns, with whether they rest on few observations.
+pub fn kpi_breakdown(rows: LazyFrame, policy: &Policy) -> LazyFrame {
+    rows.with_column(is_small(col("sample_size"), policy).alias("is_small_sample"))
 }
 
 fn is_small(sample_size: Expr, policy: &Policy) -> Expr {
     sample_size.lt(lit(i64::from(policy.small_sample)))
-}
-
-/// Breakdowns, and whether they rest on enough.
-pub fn kpi_breakdown(rows: LazyFrame, policy: &Policy) -> LazyFrame {
-    rows.with_column(is_small(col("sample_size"), policy).alias("is_small_sample"))
 }
 
 /// Wide form of the total.
@@ -188,6 +180,9 @@ pub fn metric_dictionary(catalogue: &Catalogue, published: PeriodRange) -> Polar
     let metrics: Vec<_> = catalogue.documented().collect();
     let texts =
         |of: fn(&Metric) -> String| metrics.iter().map(|metric| of(metric)).collect::<Vec<_>>();
+    let maybe = |of: fn(&Metric) -> Option<String>| {
+        metrics.iter().map(|metric| of(metric)).collect::<Vec<_>>()
+    };
     let frame = df!(
         "metric" => texts(|metric| metric.id.clone()),
         "label_en" => texts(|metric| metric.label_en.clone()),
@@ -204,6 +199,9 @@ pub fn metric_dictionary(catalogue: &Catalogue, published: PeriodRange) -> Polar
         "is_custom" => metrics.iter().map(|metric| metric.is_custom).collect::<Vec<_>>(),
         "description_ja" => texts(|metric| metric.description_ja.clone()),
         "dimensions" => metrics.iter().map(|metric| metric.dimensions.as_ref().map(|names| names.join(","))).collect::<Vec<_>>(),
+        "interval" => maybe(|metric| Some(metric.interval.as_ref()?.to_string())),
+        "sample_sql" => maybe(|metric| Some(metric.sample_sql()?.text().to_owned())),
+        "pending_sql" => maybe(|metric| Some(metric.pending.as_ref()?.text().to_owned())),
     )?;
     let periods = df!(PERIOD => published.indices().collect::<Vec<_>>())?.lazy();
     Ok(frame.lazy().cross_join(periods, None))

@@ -236,3 +236,19 @@ fn of_draws(mut values: Vec<f64>, samples: usize) -> Option<(f64, f64)> {
     let place = |fortieths: usize| (fortieths * count).div_ceil(40) - 1;
     Some((values[place(1)], values[place(39)]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::of_draws;
+
+    #[test]
+    fn order_statistics_of_a_hundred_and_of_few() {
+        let upto = |count: usize| (1..=count).rev().map(|value| value as f64).collect();
+        assert_eq!(of_draws(upto(200), 200), Some((5.0, 195.0)));
+        // ⌈0.025·180⌉ = 5, ⌈0.975·180⌉ = ⌈175.5⌉
+        assert_eq!(of_draws(upto(180), 200), Some((5.0, 176.0)));
+        assert_eq!(of_draws(upto(179), 200), None);
+        assert_eq!(of_draws(upto(1), 1), Some((1.0, 1.0)));
+        assert_eq!(of_draws(Vec::new(), 0), None);
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::aggregate::{Available, Grouping, is_told, part, ratio, scalar, sides};
 use super::catalogue::{CONSTANTS, Catalogue, DAYS_IN_PERIOD, Metric};
-use super::interval::bounds;
+use super::interval;
 use crate::account_period::Details;
 use crate::columns::*;
 use crate::config::Breakdown;
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 /// What has no item, feature or phase.
 pub const NONE: &str = "(none)";
 
-/// One row per period, dimension, member, metric and item: `value`, its sides and unit, `lower`, `upper`, `sample_size`.
+/// One row per period, dimension, member, metric and item: `value`, `numerator`, `denominator`, and how sure it is.
 ///
 /// `evaluated` is the catalogue's evaluation for the same groupings, of which a metric may be a share.
 pub fn breakdown(
@@ -141,15 +141,13 @@ fn told(
         let value = scalar(sql, metric, available, context, false)?;
         groups = groups.with_column(value.alias(part(&metric.id, side)));
     }
-    let nothing = || lit(NULL).cast(DataType::Float64);
-    let side = |name: &str| col(part(&metric.id, name));
     let denominator = match metric.denominator {
-        Some(_) => side("denominator"),
-        None => nothing(),
+        Some(_) => col(part(&metric.id, "denominator")),
+        None => lit(NULL).cast(DataType::Float64),
     };
-    let sample = metric.sample_side().map_or_else(nothing, side);
-    let [lower, upper] = bounds(metric).unwrap_or_else(|| [nothing(), nothing()]);
     let groups = groups.with_column(ratio(metric).alias(&metric.id));
+    let nothing = lit(NULL).cast(DataType::Float64);
+    let [lower, upper] = interval::bounds(metric).unwrap_or([nothing.clone(), nothing]);
     Ok(groups.filter(is_told(metric)).select([
         col(PERIOD),
         col(DIMENSION),
@@ -157,23 +155,23 @@ fn told(
         lit(metric.id.as_str()).alias("metric"),
         col("item"),
         col(metric.id.as_str()).alias("value"),
-        side("numerator").alias("numerator"),
+        col(part(&metric.id, "numerator")).alias("numerator"),
         denominator.alias("denominator"),
         lit(crate::marts::unit_name(metric.unit)).alias("unit"),
         lower.alias("lower"),
         upper.alias("upper"),
-        sample.cast(DataType::Int64).alias("sample_size"),
+        interval::sample_size(metric).alias("sample_size"),
     ]))
 }
 
 fn no_rows() -> LazyFrame {
     let texts = [DIMENSION, MEMBER, "metric", "item"];
-    let number = |name| (name, DataType::Float64);
+    let numbers = ["value", "numerator", "denominator"];
     let fields = std::iter::once((PERIOD, DataType::Int32))
         .chain(texts.map(|name| (name, DataType::String)))
-        .chain(["value", "numerator", "denominator"].map(number))
+        .chain(numbers.map(|name| (name, DataType::Float64)))
         .chain([("unit", DataType::String)])
-        .chain(["lower", "upper"].map(number))
+        .chain(["lower", "upper"].map(|name| (name, DataType::Float64)))
         .chain([("sample_size", DataType::Int64)]);
     let fields = fields.map(|(name, dtype)| Field::new(name.into(), dtype));
     DataFrame::empty_with_schema(&Schema::from_iter(fields)).lazy()

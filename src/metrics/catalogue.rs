@@ -11,6 +11,7 @@ use crate::config::{Breakdown, Calendar, Direction, Estimator, MetricChoice, Pol
 use crate::contract::{self, Kind};
 use crate::sql::{self, Elsewhere, Reference, SqlExpr};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::OnceLock;
 
 pub(crate) const SHIPPED: &str = include_str!("catalogue.yaml");
@@ -75,6 +76,17 @@ pub enum Interval {
     Through(String),
 }
 
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proportion => f.write_str("proportion"),
+            Self::Mean => f.write_str("mean"),
+            Self::Bootstrap => f.write_str("bootstrap"),
+            Self::Through(other) => write!(f, "through {other}"),
+        }
+    }
+}
+
 impl Metric {
     /// Whether numerator and denominator of several members may be summed, so that a BI tool can group them anew.
     pub fn is_reaggregable(&self) -> bool {
@@ -121,14 +133,11 @@ impl Metric {
         }
     }
 
-    /// Which side says how many observations the value rests on.
-    pub fn sample_side(&self) -> Option<&'static str> {
-        let is_counted = self.sample.is_some() || self.estimator.is_some();
-        match self.interval {
-            _ if is_counted => Some("sample"),
-            Some(Interval::Proportion) => Some("denominator"),
-            _ => None,
-        }
+    /// How many observations the value rests on: of a proportion, all that it is a share of.
+    pub fn sample_sql(&self) -> Option<&SqlExpr> {
+        let is_share = self.interval == Some(Interval::Proportion);
+        let all = self.denominator.as_ref().filter(|_| is_share);
+        self.sample.as_ref().or(all)
     }
 
     /// The metrics that its formula names.

@@ -43,6 +43,16 @@ pub fn of_mean(value: f64, squares: f64, n: f64, whole: Option<f64>) -> Option<B
     Some(((value - margin).max(-limit), (value + margin).min(limit)))
 }
 
+/// How many observations a value rests on; null where that says nothing.
+pub fn sample_size(metric: &Metric) -> Expr {
+    let side = match metric.sample_sql() {
+        _ if metric.estimator.is_some() || metric.sample.is_some() => "sample",
+        Some(_) => "denominator",
+        None => return lit(NULL).cast(DataType::Int64),
+    };
+    col(part(&metric.id, side)).cast(DataType::Int64)
+}
+
 /// Adds `<id>:lower` and `<id>:upper` of every metric that has an interval. `drawn` has those of the bootstrap, if any.
 pub fn with_intervals(
     evaluated: LazyFrame,
@@ -157,4 +167,68 @@ fn both(
         inputs[0].clone().map_many(computed, &inputs[1..], output)
     };
     [bound(|(lower, _)| lower), bound(|(_, upper)| upper)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(bounds: Option<Bounds>) -> String {
+        bounds.map_or("none".to_owned(), |(lower, upper)| {
+            format!("{lower:.4} to {upper:.4}")
+        })
+    }
+
+    /// Newcombe (1998), "Two-sided confidence intervals for the single proportion", Table I, method 3.
+    #[test]
+    fn wilson_as_printed() {
+        for (share, n, expected) in [
+            (81.0, 263.0, "0.2553 to 0.3662"),
+            (15.0, 148.0, "0.0624 to 0.1605"),
+            (0.0, 20.0, "0.0000 to 0.1611"),
+            (1.0, 29.0, "0.0061 to 0.1718"),
+        ] {
+            assert_eq!(
+                printed(wilson(share / n, n, 1.0)),
+                expected,
+                "{share} of {n}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_and_nothing_touch_the_end() {
+        for n in [1.0, 3.0, 7.0, 1e6, 1e12] {
+            assert_eq!(wilson(0.0, n, 1.0).unwrap().0, 0.0);
+            assert_eq!(wilson(1.0, n, 1.0).unwrap().1, 1.0);
+            assert_eq!(wilson(100.0, n, 100.0).unwrap().1, 100.0);
+        }
+    }
+
+    #[test]
+    fn what_is_no_share_has_no_interval() {
+        assert_eq!(wilson(0.5, 0.0, 1.0), None);
+        assert_eq!(wilson(1.5, 10.0, 1.0), None);
+        assert_eq!(wilson(f64::NAN, 10.0, 1.0), None);
+        assert_eq!(of_mean(10.0, 0.0, 0.0, Some(100.0)), None);
+    }
+
+    #[test]
+    fn percent_is_the_share_a_hundred_times() {
+        let (lower, upper) = wilson(81.0 / 263.0, 263.0, 1.0).unwrap();
+        let percent = wilson(100.0 * 81.0 / 263.0, 263.0, 100.0).unwrap();
+        assert!((percent.0 - 100.0 * lower).abs() < 1e-12);
+        assert!((percent.1 - 100.0 * upper).abs() < 1e-12);
+    }
+
+    /// 50 promoters, 30 passives and 20 detractors: 30 ± 1.96 · 100 · √((0.7 − 0.09) / 100).
+    #[test]
+    fn nps_by_its_variance() {
+        let bounds = of_mean(30.0, 70.0, 100.0, Some(100.0));
+        assert_eq!(printed(bounds), "14.6922 to 45.3078");
+        // Everyone a promoter: nothing varies.
+        assert_eq!(of_mean(100.0, 7.0, 7.0, Some(100.0)), Some((100.0, 100.0)));
+        // One of each: the scale ends.
+        assert_eq!(of_mean(0.0, 2.0, 2.0, Some(100.0)), Some((-100.0, 100.0)));
+    }
 }

@@ -77,3 +77,48 @@ fn is_aggregate(function: &Function) -> bool {
     let name = function.name.to_string().to_lowercase();
     AGGREGATES.contains(&name.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn over_sums(text: &str) -> (Result<String, String>, Vec<String>) {
+        let mut sums = Vec::new();
+        let formula = parse(text).unwrap().over_sums(|summed| {
+            sums.push(summed.text().to_owned());
+            format!("sum:{}", sums.len() - 1)
+        });
+        (formula.map(|formula| formula.text().to_owned()), sums)
+    }
+
+    #[test]
+    fn each_sum_becomes_a_column() {
+        let (formula, sums) = over_sums("12 * (SUM(a) - sum(b * 2)) / POWER(SUM(a), 2)");
+        assert_eq!(
+            formula.as_deref(),
+            Ok(r#"12 * ("sum:0" - "sum:1") / POWER("sum:2", 2)"#)
+        );
+        assert_eq!(sums, ["a", "b * 2", "a"]);
+    }
+
+    #[test]
+    fn a_filter_is_summed_where_it_holds() {
+        let (formula, sums) = over_sums("SUM(a) FILTER (WHERE b > 0 AND c IS NULL)");
+        assert_eq!(formula.as_deref(), Ok(r#""sum:0""#));
+        assert_eq!(sums, ["CASE WHEN b > 0 AND c IS NULL THEN a END"]);
+    }
+
+    #[test]
+    fn other_aggregates_are_no_sums() {
+        for text in [
+            "AVG(a)",
+            "COUNT(*)",
+            "COUNT(DISTINCT a)",
+            "SUM(1)",
+            "QUANTILE_CONT(a, 0.5)",
+        ] {
+            let (formula, _) = over_sums(&format!("SUM(b) / {text}"));
+            assert_eq!(formula, Err(text.to_owned()));
+        }
+    }
+}

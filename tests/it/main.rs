@@ -44,6 +44,7 @@ mod config;
 mod crash;
 mod dated;
 mod explain;
+mod intervals;
 mod lineage;
 mod messages;
 mod nightly;

@@ -230,6 +230,47 @@ fn allocated_costs_are_the_costs() {
 }
 
 #[test]
+fn every_proportion_lies_in_its_interval() {
+    let company = Company::mutated(9);
+    let root = company.published("backfill --start 2024-08");
+    let proportions = published_table(root.path(), "metric_dictionary").unwrap();
+    let sql = |text: &str| polars::sql::sql_expr(text).unwrap();
+    let proportions = proportions
+        .lazy()
+        .filter(sql("interval = 'proportion'"))
+        .select([col("metric")])
+        .unique(None, UniqueKeepStrategy::Any);
+    let mut checked = 0;
+    for table in ["kpi_values", "kpi_breakdown"] {
+        let Some(values) = published_table(root.path(), table) else {
+            continue;
+        };
+        let of_proportions = values
+            .lazy()
+            .join(
+                proportions.clone(),
+                [col("metric")],
+                [col("metric")],
+                JoinArgs::new(JoinType::Inner),
+            )
+            .collect()
+            .unwrap();
+        let holds = "CASE WHEN value IS NULL THEN lower IS NULL AND upper IS NULL \
+                     ELSE 0 <= lower AND lower <= value AND value <= upper AND upper < 100.000000001 END \
+                     AND (sample_size IS NULL OR sample_size = denominator)";
+        let broken = of_proportions
+            .clone()
+            .lazy()
+            .filter(sql(holds).fill_null(lit(false)).not())
+            .collect()
+            .unwrap();
+        assert_eq!(broken.height(), 0, "{table}: {broken}");
+        checked += of_proportions.height();
+    }
+    assert!(checked > 1_000, "{checked}");
+}
+
+#[test]
 fn a_range_at_once_is_its_periods_one_by_one() {
     let company = Company::mutated(4);
     let at_once = company.published(UNTIL_JUNE);

@@ -51,6 +51,7 @@ stories![
     features_used_and_adopted,
     fiscal_quarters,
     fx_only_moves_fx,
+    how_sure_of_few,
     inline_plans_rows,
     involuntary_and_voluntary_churn,
     japanese_csv,

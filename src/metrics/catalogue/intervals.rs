@@ -27,6 +27,13 @@ pub(super) fn check(
 fn obstacle(metric: &Metric, before: &[Metric]) -> Option<(String, String)> {
     match metric.interval.as_ref()? {
         Interval::Proportion | Interval::Mean => None,
+        Interval::Through(_) if metric.by.is_some() => {
+            let hint = "`proportion` is the one that it may have";
+            Some((
+                "a metric with `by` has no such interval".to_owned(),
+                hint.to_owned(),
+            ))
+        }
         Interval::Through(other) => {
             let is_named = metric.refers_to().any(|name| name == other);
             let known = before.iter().find(|known| known.id == *other);
