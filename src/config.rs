@@ -19,7 +19,7 @@ use std::fmt;
 
 pub use file_dates::FileDates;
 pub use settings::Settings;
-pub use validate::{ACCOUNT_PERIOD_COLUMNS, TABLES};
+pub use validate::{ACCOUNT_PERIOD_COLUMNS, FURTHER_NEEDS, TABLES};
 
 pub use raw::{
     AmountBasis, Breakdown, ChurnAt, Compression, CrcAllocation, Direction, DiscountPolicy,

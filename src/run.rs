@@ -365,14 +365,12 @@ fn notices(pipeline: &Pipeline, catalogue: &Catalogue, inputs: &Inputs) -> Vec<S
         .documented()
         .flat_map(|metric| metric.needs.iter().map(String::as_str))
         .collect();
-    let is_missing = |need: &&str| match *need {
-        "usage" => inputs.usage_daily.is_none(),
-        "onboarding" if pipeline.policy.onboarding_rule.is_some() => false,
-        table => !inputs.mapped.contains(table),
-    };
-    for need in needs.into_iter().filter(is_missing) {
+    let available = tables::available(inputs, &pipeline.policy);
+    for need in needs.into_iter().filter(|need| !available.has(need)) {
         let what = match need {
             "usage" => "usage_events or usage_sessions",
+            "features" => "usage_events with a column `feature`",
+            "member_onboarding" => "onboarding (by members)",
             table => table,
         };
         let nulled = catalogue.documented();

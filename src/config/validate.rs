@@ -23,7 +23,7 @@ use crate::columns::{COHORT_FIRST_PAID, COHORT_SIGNUP, TOTAL};
 use crate::sql::nearest::nearest;
 use crate::sql::{self, Scope, SqlExpr};
 
-pub use names::{ACCOUNT_PERIOD_COLUMNS, TABLES};
+pub use names::{ACCOUNT_PERIOD_COLUMNS, FURTHER_NEEDS, TABLES};
 
 /// Checks a parsed file. `None` if a part could not be understood; its problem is among `problems` then.
 pub(super) fn pipeline(
@@ -271,8 +271,8 @@ fn metrics(
             }
         }
         for (index, table) in metric.needs.iter().flatten().enumerate() {
-            // `usage` is events or sessions, whichever is mapped.
-            if table != "usage" && !names::INPUT_TABLES.contains(&table.as_str()) {
+            let is_further = FURTHER_NEEDS.contains(&table.as_str());
+            if !is_further && !names::INPUT_TABLES.contains(&table.as_str()) {
                 let hint = did_you_mean(&nearest(table, names::INPUT_TABLES.iter().copied(), 1))
                     .unwrap_or_else(|| {
                         format!(

@@ -181,15 +181,18 @@ impl Contract {
             .iter()
             .filter(|column| mapped.contains(&column.name))
         {
-            let limit = match (column.kind, column.max) {
-                (super::Kind::Decimal, _) => super::AMOUNT_LIMIT,
-                (_, Some(max)) => max + 1,
+            let (limit, name) = match (column.kind, column.max) {
+                (super::Kind::Decimal, _) => {
+                    let limit = super::AMOUNT_LIMIT;
+                    (limit, format!("must be below {limit}"))
+                }
+                (_, Some(max)) => (max + 1, format!("must be at most {max}")),
                 _ => continue,
             };
             let value = || col(&column.name);
             let broken = value().gt_eq(lit(limit)).or(value().lt_eq(lit(-limit)));
             rules.push(RowRule {
-                name: format!("must be below {limit}"),
+                name,
                 column: column.name.clone(),
                 broken,
             });

@@ -46,7 +46,9 @@ fn closed(opportunities: LazyFrame, context: Context) -> LazyFrame {
 
 /// Closed ones whose currency has no rate: `period_index`, `currency`.
 pub fn missing_rates(opportunities: LazyFrame, rates: LazyFrame, context: Context) -> LazyFrame {
-    let worth = opportunities.filter(col("amount").is_not_null());
+    // A renewal is counted, not valued.
+    let is_deal = col("kind").neq(lit("renewal"));
+    let worth = opportunities.filter(col("amount").is_not_null().and(is_deal));
     fx::with_rate(closed(worth, context), rates, context)
         .filter(col("rate").is_null())
         .select([col(PERIOD), col(CURRENCY)])

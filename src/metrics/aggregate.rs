@@ -4,7 +4,7 @@ use super::catalogue::{self, Catalogue, DAYS_IN_PERIOD, Metric};
 use super::references::References;
 use super::trailing::pooled;
 use crate::columns::*;
-use crate::config::Estimator;
+use crate::config::{Estimator, Policy};
 use crate::contract;
 use crate::facts::Context;
 use crate::sql::{SqlExpr, quotient};
@@ -18,17 +18,30 @@ pub struct Grouping {
     pub member: Expr,
 }
 
-/// The input tables that are there, for metrics that need one.
+/// What there is for metrics that need it: input tables, and the names of [`crate::config::FURTHER_NEEDS`].
 #[derive(Debug, Clone, Default)]
 pub struct Available(pub BTreeSet<&'static str>);
 
 impl Available {
-    /// `usage` is events or sessions.
-    pub fn has(&self, need: &str) -> bool {
-        match need {
-            "usage" => self.0.iter().any(|table| table.starts_with("usage_")),
-            table => self.0.contains(table),
+    /// What `tables`, and, where events name them, features, tell of. A rule over usage tells of onboarding, too.
+    pub fn of(mut tables: BTreeSet<&'static str>, has_features: bool, policy: &Policy) -> Self {
+        if tables.contains("onboarding") {
+            tables.insert("member_onboarding");
         }
+        if policy.onboarding_rule.is_some() {
+            tables.insert("onboarding");
+        }
+        if tables.contains("usage_events") || tables.contains("usage_sessions") {
+            tables.insert("usage");
+        }
+        if has_features {
+            tables.insert("features");
+        }
+        Self(tables)
+    }
+
+    pub fn has(&self, need: &str) -> bool {
+        self.0.contains(need)
     }
 
     /// Whether a metric can be computed.

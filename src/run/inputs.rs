@@ -31,6 +31,10 @@ pub enum InputError {
     },
     #[error(transparent)]
     Staging(#[from] StagingError),
+    #[error(
+        "policy.onboarding_rule asks for features, and usage_events has no column `feature`: map it, or leave `features` out of the rule"
+    )]
+    NoFeatures,
     #[error("{table} cannot be read ({files})")]
     Read {
         table: &'static str,
@@ -133,6 +137,15 @@ pub fn opened(
             .map_err(|source| InputError::Source { table, source })?;
         let staged = staging::staged(contract::of(table), source, &scan, &pipeline.calendar)?;
         all.insert(*table, (scan, staged));
+    }
+    let asks_for_features = pipeline.policy.onboarding_rule.as_ref();
+    let asks_for_features = asks_for_features.is_some_and(|rule| rule.features > 0);
+    let names_features = all.get("usage_events").is_some_and(|(_, staged)| {
+        let mut mapped = staged.mapped.iter();
+        mapped.any(|column| column == "feature")
+    });
+    if asks_for_features && !names_features {
+        return Err(InputError::NoFeatures);
     }
     Ok(all)
 }

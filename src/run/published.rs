@@ -1,12 +1,11 @@
 //! The numbers behind a published value, read from what is published.
 
 use super::collected;
-use super::tables::available;
 use crate::columns::*;
 use crate::config::Pipeline;
 use crate::contract;
 use crate::facts::Context;
-use crate::metrics::aggregate::{scalar, sides};
+use crate::metrics::aggregate::{Available, scalar, sides};
 use crate::metrics::catalogue::{Catalogue, DAYS_IN_PERIOD, Metric};
 use crate::period::Period;
 use crate::publish::manifest::{self, Manifests};
@@ -410,7 +409,9 @@ fn side_values(about: &About) -> PolarsResult<Vec<Expr>> {
             last: about.period.index,
         },
     };
-    let available = available(pipeline, pipeline.sources.keys().copied().collect());
+    // Whether events name features is not looked up here: a metric that was null has no sums to show.
+    let mapped = pipeline.sources.keys().copied().collect();
+    let available = Available::of(mapped, true, &pipeline.policy);
     sides(about.metric)
         .map(|(side, sql)| Ok(scalar(sql, about.metric, &available, context, true)?.alias(side)))
         .collect()

@@ -4,8 +4,8 @@ use super::collected;
 use super::scores::Scored;
 use crate::account_period::{Details, periods};
 use crate::columns::*;
-use crate::config::Estimator;
 use crate::config::Pipeline;
+use crate::config::{Estimator, Policy};
 use crate::contract;
 use crate::facts::{Context, Inputs};
 use crate::marts::{self, Shape};
@@ -16,7 +16,6 @@ use crate::publish::Table;
 use crate::segments::rfm;
 use chrono::{DateTime, Utc};
 use polars::prelude::*;
-use std::collections::BTreeSet;
 
 /// All that tables are made of.
 pub(super) struct Ingredients<'a> {
@@ -60,13 +59,9 @@ pub(super) fn tables(from: &Ingredients, wanted: &[&'static str]) -> PolarsResul
     wanted.iter().map(table).collect()
 }
 
-/// What metrics may need. A rule over usage tells of onboarding, too.
-pub(super) fn available(pipeline: &Pipeline, mapped: BTreeSet<&'static str>) -> Available {
-    let mut tables = mapped;
-    if pipeline.policy.onboarding_rule.is_some() {
-        tables.insert("onboarding");
-    }
-    Available(tables)
+/// What metrics may need.
+pub(super) fn available(inputs: &Inputs, policy: &Policy) -> Available {
+    Available::of(inputs.mapped.clone(), inputs.features.is_some(), policy)
 }
 
 /// The catalogue evaluated for the total, every dimension and every cohort.
@@ -94,7 +89,7 @@ fn kpis(from: &Ingredients, exits: &LazyFrame) -> PolarsResult<LazyFrame> {
             rows: collected(medians)?.lazy(),
         });
     }
-    let available = available(from.pipeline, from.inputs.mapped.clone());
+    let available = available(from.inputs, from.context.policy);
     let (catalogue, context) = (from.catalogue, from.context);
     let drawn = bootstrap::bounds(
         accounts.clone(),
@@ -146,7 +141,7 @@ fn frame(
             &marts::groupings(from.pipeline),
             kpis.clone(),
             from.catalogue,
-            &available(from.pipeline, from.inputs.mapped.clone()),
+            &available(from.inputs, from.context.policy),
             from.context,
         )
         .map(|rows| marts::kpi_breakdown(rows, from.context.policy)),

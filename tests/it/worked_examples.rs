@@ -173,7 +173,7 @@ fn value(id: &str, rows: &Rows, pipeline: &Pipeline) -> Option<f64> {
         member: lit("total"),
     };
     let tables = contract::INPUT_TABLES.into_iter().collect();
-    let available = Available(tables);
+    let available = Available::of(tables, true, &pipeline.policy);
     let catalogue = default_catalogue(&pipeline.policy);
     let accounts = account_periods(rows, period, pipeline).lazy();
     let evaluated = evaluated(accounts, &[total], &catalogue, &[], &available, context)

@@ -51,7 +51,7 @@ pub struct RawMetric {
     pub source: Option<String>,
     /// Whether the metric is published or only feeds others.
     pub hidden: Option<bool>,
-    /// Input tables without which the metric is null.
+    /// Input tables without which the metric is null; also `usage` (events or sessions), `features` (events that name them), `member_onboarding` (`onboarding` by export).
     pub needs: Option<Vec<String>>,
 }
 

@@ -41,6 +41,9 @@ pub(super) const INPUT_TABLES: &[&str] = &[
     "usage_sessions",
 ];
 
+/// What a metric may need beside an input table: events or sessions, events that name features, onboarding by export.
+pub const FURTHER_NEEDS: [&str; 3] = ["usage", "features", "member_onboarding"];
+
 /// Columns of `account_period` beside the dimensions (docs/definitions.md §4).
 pub const ACCOUNT_PERIOD_COLUMNS: &[&str] = &[
     "period_start",

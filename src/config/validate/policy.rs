@@ -99,12 +99,17 @@ pub(super) fn policy(
     if let Some(rule) = &raw.onboarding_rule {
         if sources.usage_events.is_none() && (rule.features > 0 || sources.usage_sessions.is_none())
         {
-            let hint = "map `sources.usage_events`".to_string();
-            problems.push(
-                section.key("onboarding_rule"),
-                "no source tells of features used",
-                hint,
-            );
+            let (message, hint) = match rule.features {
+                0 => (
+                    "no source tells of hours used",
+                    "map `sources.usage_events` or `sources.usage_sessions`",
+                ),
+                _ => (
+                    "no source tells of features used",
+                    "map `sources.usage_events`",
+                ),
+            };
+            problems.push(section.key("onboarding_rule"), message, hint.to_string());
         }
         let path = section.key("onboarding_rule");
         check_range(
