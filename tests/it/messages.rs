@@ -223,7 +223,7 @@ acme,,2024-01-10,
 acme,u1,2024-01-10,2024-01-09
 ";
     let messages = [
-        "20 rows of the inputs break their contracts",
+        "21 rows of the inputs break their contracts",
         "surveys.csv row 2: `11`",
         "surveys.score a csat score lies from 1 to its scale (3 rows)\n    surveys.csv row 3: `6`\n    surveys.csv row 4: `6`\n    surveys.csv row 5: `0`",
         "surveys.scale a scale is 10 (nps), or 5 or 10 (csat) (1 row)\n    surveys.csv row 6: `5`",
