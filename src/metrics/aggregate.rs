@@ -158,7 +158,11 @@ fn with_estimate(
                     .alias(part(&metric.id, "sample")),
             ];
             let rows = estimate.rows.clone().select([&key()[..], &own].concat());
-            frame.join(rows, key(), key(), JoinArgs::new(JoinType::Left))
+            // A group that has nothing to estimate from has a sample of none.
+            let sample = part(&metric.id, "sample");
+            frame
+                .join(rows, key(), key(), JoinArgs::new(JoinType::Left))
+                .with_column(col(sample).fill_null(lit(0i64)))
         }
     }
 }
