@@ -301,12 +301,7 @@ impl Explanation<'_> {
     fn json(&self) -> serde_json::Value {
         let metric = self.metric;
         let sql = |sql: &Option<crate::sql::SqlExpr>| sql.as_ref().map(|sql| sql.text().to_owned());
-        let interval = metric.interval.as_ref().map(|interval| match interval {
-            Interval::Proportion => "proportion",
-            Interval::Mean => "mean",
-            Interval::Bootstrap => "bootstrap",
-            Interval::Through(_) => "through",
-        });
+        let interval = metric.interval.as_ref().map(Interval::to_string);
         let (numbers, published_under) = match &self.evidence {
             Evidence::Found(found) => (serde_json::to_value(found).unwrap_or_default(), None),
             Evidence::Nothing { root, .. } => (serde_json::Value::Null, Some(root)),
