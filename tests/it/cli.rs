@@ -16,7 +16,7 @@ fn standard_output_is_data_only() {
     assert_eq!(ran.stdout.lines().count(), 1, "{}", ran.stdout);
     assert!(
         ran.stdout
-            .starts_with("1 periods: 8 files created, 0 replaced, 0 unchanged"),
+            .starts_with("1 periods: 10 files created, 0 replaced, 0 unchanged"),
         "{}",
         ran.stdout
     );
@@ -39,14 +39,14 @@ fn json_output_is_one_line() {
     let summary = ran.summary();
     assert_eq!(
         (&summary["status"], &summary["periods"], &summary["created"]),
-        (&"success".into(), &1.into(), &8.into())
+        (&"success".into(), &1.into(), &10.into())
     );
     let results = project.root().join(format!(
         "_cskpi/runs/{}/run_results.json",
         summary["run_id"].as_str().unwrap()
     ));
     let results: Value = serde_json::from_str(&fs::read_to_string(results).unwrap()).unwrap();
-    assert_eq!(results["units"].as_array().unwrap().len(), 8);
+    assert_eq!(results["units"].as_array().unwrap().len(), 10);
 
     let failed = Project::new()
         .without("accounts.csv")
