@@ -237,7 +237,7 @@ fn every_proportion_lies_in_its_interval() {
     let sql = |text: &str| polars::sql::sql_expr(text).unwrap();
     let proportions = proportions
         .lazy()
-        .filter(sql("interval = 'proportion'"))
+        .filter(col("interval").eq(lit("proportion")))
         .select([col("metric")])
         .unique(None, UniqueKeepStrategy::Any);
     let mut checked = 0;

@@ -64,7 +64,8 @@ fn undrawable(metric: &Metric, before: &[Metric]) -> Option<(String, String)> {
         if metric.estimator.is_some() {
             return Some(format!("`{id}` is made by a routine"));
         }
-        metric.expressions().find_map(|side| {
+        let mut summed_up = metric.expressions().filter(|side| side.has_aggregate());
+        summed_up.find_map(|side| {
             let aggregate = side.over_sums(|_| "sum".to_owned()).err()?;
             Some(format!("`{aggregate}` in `{id}` is no sum over columns"))
         })
