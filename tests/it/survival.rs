@@ -42,8 +42,8 @@ fn curves_fall_and_their_counts_foot() {
         for (group, rows) in &groups {
             let of = |age: usize, column: usize| rows[age][column];
             let seen = rows.iter().take_while(|row| row[1].is_some()).count();
-            // policy.survival_horizon is 12.
-            assert_eq!(rows.len(), seen + 12, "{group:?}");
+            // policy.survival_horizon is 3.
+            assert_eq!(rows.len(), seen + 3, "{group:?}");
             assert_eq!(of(0, 1), of(0, 4), "{group:?}: all are at risk at age 0");
             assert_eq!((of(0, 2), of(0, 5)), (Some(0.0), Some(1.0)), "{group:?}");
             for age in 0..seen {
