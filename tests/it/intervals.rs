@@ -1,7 +1,7 @@
 //! Intervals of a pipeline's own metrics: what they may ask for, and that an interval follows the formula.
 
 use crate::company::Company;
-use crate::project::Project;
+use crate::project::{Project, RUN};
 use crate::support::{self, published_table};
 use polars::prelude::*;
 use std::fs;
