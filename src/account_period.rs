@@ -380,6 +380,7 @@ fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult
     let tenure =
         col(PERIOD_END).cast(DataType::Int64) - col("first_paid_date").cast(DataType::Int64);
     let seats = coalesce(&[col("seats"), col("quantity")]);
+    let signup = || context.calendar.index_of_date(col("signup"));
     let first_days = first_days(context)?;
     let named = |name: &str, index: &str| {
         first_days
@@ -404,9 +405,10 @@ fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult
             active.alias("active_accounts"),
             since("last_payment").alias(DAYS_SINCE_LAST_PAYMENT),
             since("last_use").alias(DAYS_SINCE_LAST_USE),
-            context
-                .calendar
-                .index_of_date(col("signup"))
+            // A deal may be told of before the account has signed up.
+            when(signup().lt_eq(col(PERIOD)))
+                .then(signup())
+                .otherwise(lit(NULL))
                 .alias("signup_index"),
             col(CLOSING_MRR).alias("mrr"),
         ])

@@ -5,7 +5,6 @@ use super::references::References;
 use super::trailing::pooled;
 use crate::columns::*;
 use crate::config::{Estimator, Policy};
-use crate::contract;
 use crate::facts::Context;
 use crate::sql::{SqlExpr, quotient};
 use polars::prelude::*;
@@ -212,7 +211,7 @@ pub(crate) fn scalar(
         false => col(DAYS_IN_PERIOD),
     };
     let value = with_constants(expression, days, context)?;
-    Ok(finite(value.map_expr(null_of_nulls)))
+    Ok(finite(value))
 }
 
 /// An expression with the constants in place of their names.
@@ -241,25 +240,6 @@ pub(super) fn finite(value: Expr) -> Expr {
     when(value.clone().is_finite())
         .then(value)
         .otherwise(lit(NULL))
-}
-
-/// As in SQL, the sum of nothing but nulls is null: an input that is not there is not 0.
-fn null_of_nulls(node: Expr) -> Expr {
-    let Expr::Agg(AggExpr::Sum(summed)) = &node else {
-        return node;
-    };
-    let reads_optional = |expr: &Expr| match expr {
-        Expr::Column(name) => {
-            let column = contract::of("account_period").column(name);
-            column.is_some_and(|column| !column.required)
-        }
-        _ => false,
-    };
-    if !summed.as_ref().into_iter().any(reads_optional) {
-        return node;
-    }
-    let is_there = summed.as_ref().clone().count().gt(lit(0));
-    when(is_there).then(node).otherwise(lit(NULL))
 }
 
 /// A metric's numerator over its denominator.
