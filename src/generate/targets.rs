@@ -16,15 +16,15 @@ const ONE: i64 = 10_000;
 /// Sums of money are planned in full ten thousands.
 const MONEY_STEP: i64 = 10_000 * ONE;
 
-/// What is planned the same for every month: metric, the KGI that it serves, value at first and its change per year.
-const STEADY: [(&str, &str, i64, i64); 7] = [
-    ("nrr", "mrr", 10_020, 20),
-    ("nps", "mrr", 28 * ONE, ONE),
-    ("csat", "mrr", 74 * ONE, ONE),
-    ("onboarding_completion_rate", "mrr", 4_200, 200),
-    ("onboarding_completion_rate_matured", "mrr", 6_500, 100),
-    ("win_rate", "revenue", 3_900, 50),
-    ("first_response_hours", "mrr", 6 * ONE, -ONE / 4),
+/// What is planned the same for every month: metric, value at first and its change per year.
+const STEADY: [(&str, i64, i64); 7] = [
+    ("nrr", 10_020, 20),
+    ("nps", 28 * ONE, ONE),
+    ("csat", 74 * ONE, ONE),
+    ("onboarding_completion_rate", 4_200, 200),
+    ("onboarding_completion_rate_matured", 6_500, 100),
+    ("win_rate", 3_900, 50),
+    ("first_response_hours", 6 * ONE, -ONE / 4),
 ];
 
 struct Target {
@@ -69,18 +69,18 @@ pub(super) fn table(lives: &[Life], lines: &[Line], timeline: &Timeline, seed: u
             let part: Vec<&Life> = lives.iter().filter(part).collect();
             let standing = standing(&part, known);
             let of = region.map(|region| ("region", region));
-            let mrr = money(standing.mrr_yen, &mut dice);
             let customers = near(standing.customers * ONE, &mut dice) / ONE * ONE;
             let arpa = standing.mrr_yen / standing.customers.max(1);
             let arpa = near(arpa, &mut dice) / 1_000 * 1_000 * ONE;
-            push("mrr", of, mrr, None);
+            // The plan foots: so many customers at so much each. Together the two explain where MRR stands.
+            push("mrr", of, customers / ONE * arpa, None);
             push("closing_customers", of, customers, Some("mrr"));
             push("arpa", of, arpa, Some("mrr"));
             let churn = near(usual_churn, &mut dice);
-            push("churn_rate", of, churn, Some("mrr"));
+            push("churn_rate", of, churn, None);
             if region.is_none() {
                 let won = (standing.won + dice.between(-1, 1)).max(1);
-                push("new_customers", None, won * ONE, Some("mrr"));
+                push("new_customers", None, won * ONE, None);
                 let lost = (standing.lost + dice.between(-1, 1)).max(1);
                 push("churned_customers", None, lost * ONE, None);
             }
@@ -93,9 +93,9 @@ pub(super) fn table(lives: &[Life], lines: &[Line], timeline: &Timeline, seed: u
             let won = standing(&part, known).won + dice.between(0, 1);
             push("new_customers", Some(("channel", channel)), won * ONE, None);
         }
-        for (metric, serves, first, change) in STEADY {
+        for (metric, first, change) in STEADY {
             let value = first + change * i64::from(year);
-            push(metric, None, value, Some(serves));
+            push(metric, None, value, None);
         }
     }
     rows.extend(of_what_is_not_yet(timeline));
