@@ -1,14 +1,15 @@
 //! Reads and checks the input tables. A violation of any contract stops the run; all of them are reported together.
 
 mod targets;
+mod usage_rollup;
 
-use super::{Progress, collected, collected_together};
+use super::{Progress, collected};
 use crate::columns::{ACCOUNT_ID, PERIOD};
 use crate::config::error::show;
 use crate::config::{Calendar, Pipeline};
 use crate::contract::{self, Contract, FILE, FILE_FROM, FILE_TO, INPUT_TABLES, ROW, raw_column};
+use crate::facts::Inputs;
 use crate::facts::merges::{AccountMap, Merge, MergeCycle};
-use crate::facts::{Inputs, usage};
 use crate::metrics::catalogue::Catalogue;
 use crate::period::Period;
 use crate::sources::{self, Scan, SourceError, SourceFile};
@@ -186,7 +187,8 @@ pub fn loaded(
             source,
         };
         let rows = if table.starts_with("usage_") {
-            let used = usage_table(contract, staged, &frames, pipeline).map_err(read_error)?;
+            let used = usage_rollup::usage_table(contract, staged, &frames, pipeline)
+                .map_err(read_error)?;
             found.extend(used.broken);
             let rows = used.daily.height();
             (usage_daily, features) = (Some(used.daily), used.features);
@@ -309,101 +311,6 @@ fn with_misplaced(
         None => Ok(violations),
         Some(misplaced) => concat([violations, misplaced], UnionArgs::default()),
     }
-}
-
-/// Usage, rolled up.
-struct Usage {
-    daily: DataFrame,
-    /// Where events name features.
-    features: Option<DataFrame>,
-    broken: Vec<Violation>,
-}
-
-/// Usage is rolled up while it is read; only the rollups are kept.
-fn usage_table(
-    contract: &Contract,
-    staged: &Staged,
-    known: &BTreeMap<&str, DataFrame>,
-    pipeline: &Pipeline,
-) -> PolarsResult<Usage> {
-    let is_mapped = |name: &str| staged.mapped.iter().any(|column| column == name);
-    let rows = || staged.frame.clone();
-    let has_account = is_mapped(ACCOUNT_ID);
-    let id = if has_account {
-        ACCOUNT_ID
-    } else {
-        "subscription_id"
-    };
-    let mut broken = contract.violations(rows(), &staged.mapped, &[])?;
-    broken = with_misplaced(contract, rows(), broken)?;
-    if has_account && is_mapped("subscription_id") {
-        // The contract asks for either id; where both are mapped, the account's is the one that is used.
-        let has_other = col("subscription_id").is_not_null();
-        let nameless = rows().filter(col(id).is_null().and(has_other));
-        let nameless = Contract::missing_values(nameless, id);
-        broken = concat([broken, nameless], UnionArgs::default())?;
-    }
-    let usage = match known.get("subscriptions") {
-        Some(subscriptions) if !has_account => {
-            let accounts = usage::accounts_of_subscriptions(subscriptions.clone().lazy());
-            rows().left_join(accounts, col(id), col(id))
-        }
-        _ => rows(),
-    };
-    let features = is_mapped("feature").then(|| {
-        let accounts = known
-            .get("accounts")
-            .filter(|_| pipeline.policy.onboarding_rule.is_some());
-        let signups = accounts.map(|accounts| {
-            let signup = col("signup_date").min().alias("signup");
-            let accounts = accounts.clone().lazy();
-            accounts.group_by([col(ACCOUNT_ID)]).agg([signup])
-        });
-        usage::features_from_events(usage.clone(), signups, &pipeline.calendar)
-    });
-    let daily = match contract.table.as_str() {
-        "usage_events" => {
-            let calendar = &pipeline.calendar;
-            usage::daily_from_events(usage, &staged.mapped, calendar, &pipeline.policy)
-        }
-        _ => usage::daily_from_sessions(usage, &pipeline.calendar),
-    };
-    // One pass over the files serves the checks and the rollup.
-    let (broken, daily, features) = match features {
-        None => {
-            let [broken, daily] = collected_together([counted(broken), daily])?;
-            (broken, daily, None)
-        }
-        Some(features) => {
-            let [broken, daily, features] = collected_together([counted(broken), daily, features])?;
-            (broken, daily, Some(features))
-        }
-    };
-    let mut found = violations_of(contract, &broken)?;
-    let (used, table) = if has_account {
-        (daily.clone().lazy(), "accounts")
-    } else {
-        (rows(), "subscriptions")
-    };
-    if let Some((_, ids)) = references(known)?
-        .into_iter()
-        .find(|(name, _)| *name == table)
-    {
-        let used = used
-            .select([col(id).alias("id")])
-            .filter(col("id").is_not_null());
-        let used = used.unique(None, UniqueKeepStrategy::Any);
-        let unknown = collected(used.anti_join(ids, col("id"), col("id")))?;
-        if unknown.height() > 0 {
-            let unknown = Contract::unknown_references(rows(), id, unknown.lazy(), table);
-            found.extend(summarised(contract, unknown)?);
-        }
-    }
-    Ok(Usage {
-        daily,
-        features,
-        broken: found,
-    })
 }
 
 /// Ids that later tables may refer to. An account that was merged away may be gone from the CRM.
