@@ -2,7 +2,6 @@
 //!
 //! Every mistake is collected and reported with file, line and YAML path before anything runs. No input is opened here.
 
-pub mod currency;
 pub mod error;
 pub mod file_dates;
 pub mod load;
@@ -17,9 +16,10 @@ mod variables;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+pub use crate::currency::Currency;
 pub use file_dates::FileDates;
 pub use settings::Settings;
-pub use validate::{ACCOUNT_PERIOD_COLUMNS, FURTHER_NEEDS, TABLES};
+pub use validate::FURTHER_NEEDS;
 
 pub use raw::{
     AmountBasis, Breakdown, ChurnAt, Compression, CrcAllocation, Direction, DiscountPolicy,
@@ -50,13 +50,6 @@ pub struct Pipeline {
     pub lineage: Option<Lineage>,
     /// What of the file shapes the numbers, for telling later which key was changed.
     pub settings: Settings,
-}
-
-/// Reporting currency and how many decimals its minor unit has (JPY 0, USD 2, KWD 3).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Currency {
-    pub code: String,
-    pub minor_digits: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

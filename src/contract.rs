@@ -6,7 +6,7 @@
 
 mod violations;
 
-use crate::config::Currency;
+use crate::currency::Currency;
 use crate::period::utc_micros;
 use polars::prelude::*;
 use serde::Deserialize;

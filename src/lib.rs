@@ -6,8 +6,9 @@
 //! | stage | room | takes → gives |
 //! |---|---|---|
 //! | calendar | [`period`] | dates → periods, half-open, by index |
-//! | config | [`config`], [`sql`] | YAML text → [`config::Pipeline`], or every problem with its line |
+//! | words | [`currency`], [`sql`] | ISO 4217 → minor units; text → an expression that is allowed |
 //! | contracts | [`contract`] | schemas/*.yaml → what a table promises; a frame → its offending rows |
+//! | config | [`config`] | YAML text → [`config::Pipeline`], or every problem with its line |
 //! | storage | [`storage`] | a path or URL → files listed, read, and written under a condition |
 //! | sources | [`sources`] | files → frames as they lie there, with file and row |
 //! | staging | [`staging`] | a scanned frame → the canonical columns of one table |
@@ -29,6 +30,7 @@ pub mod cli;
 pub mod columns;
 pub mod config;
 pub mod contract;
+pub mod currency;
 pub mod facts;
 pub mod failure;
 pub mod fault;

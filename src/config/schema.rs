@@ -6,7 +6,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use super::raw::RawPipeline;
-use super::validate::TABLES;
+use crate::contract::OUTPUT_TABLES;
 
 const ID: &str = "urn:cskpi:schema:pipeline:1";
 
@@ -98,7 +98,7 @@ fn refinements() -> Vec<(&'static str, &'static str, Value)> {
         (
             "/$defs/RawOutputs/properties/tables/items",
             "enum",
-            json!(TABLES),
+            json!(OUTPUT_TABLES),
         ),
         (
             "/$defs/RawClose/properties/holidays/items",

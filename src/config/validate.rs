@@ -15,15 +15,16 @@ mod touch_model;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::currency::{currency, nearest_currencies};
 use super::error::{Problems, YamlPath, list_names, show};
 use super::raw::{RawMetrics, RawOutputs, RawPipeline, Trailing};
 use super::{Cohort, Currency, Dimension, MetricChoice, Outputs, Pipeline, Settings};
 use crate::columns::{COHORT_FIRST_PAID, COHORT_SIGNUP, TOTAL};
+use crate::contract::INPUT_TABLES;
+use crate::currency::{currency, nearest_currencies};
 use crate::sql::nearest::nearest;
 use crate::sql::{self, Scope, SqlExpr};
 
-pub use names::{ACCOUNT_PERIOD_COLUMNS, FURTHER_NEEDS, TABLES};
+pub use names::FURTHER_NEEDS;
 
 /// Checks a parsed file. `None` if a part could not be understood; its problem is among `problems` then.
 pub(super) fn pipeline(
@@ -272,14 +273,9 @@ fn metrics(
         }
         for (index, table) in metric.needs.iter().flatten().enumerate() {
             let is_further = FURTHER_NEEDS.contains(&table.as_str());
-            if !is_further && !names::INPUT_TABLES.contains(&table.as_str()) {
-                let hint = did_you_mean(&nearest(table, names::INPUT_TABLES.iter().copied(), 1))
-                    .unwrap_or_else(|| {
-                        format!(
-                            "input tables: {}",
-                            list_names(names::INPUT_TABLES.iter().copied())
-                        )
-                    });
+            if !is_further && !INPUT_TABLES.contains(&table.as_str()) {
+                let hint = did_you_mean(&nearest(table, INPUT_TABLES, 1))
+                    .unwrap_or_else(|| format!("input tables: {}", list_names(INPUT_TABLES)));
                 let message = format!("`{}` is not an input table", show(table));
                 problems.push(path.key("needs").index(index), message, hint);
             }

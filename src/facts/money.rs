@@ -1,6 +1,6 @@
 //! Exact money: decimals throughout, rounded half away from zero as a spreadsheet's ROUND.
 
-use crate::config::{Currency, currency};
+use crate::currency::{self, Currency};
 use polars::prelude::*;
 
 /// Decimals kept between two roundings: enough that rounding twice equals rounding once.

@@ -50,6 +50,7 @@ mod messages;
 mod nightly;
 mod own_metrics;
 mod plans;
+mod point_in_time;
 mod project;
 mod properties;
 mod python;

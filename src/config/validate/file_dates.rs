@@ -3,21 +3,7 @@
 use crate::config::FileDates;
 use crate::config::error::{Problems, YamlPath, list_names, show};
 use crate::config::raw::RawSource;
-
-/// Tables whose rows are of a day, so that a file may be known by its days.
-const DATED_TABLES: &[&str] = &[
-    "invoice_lines",
-    "usage_events",
-    "usage_sessions",
-    "fx_rates",
-    "opportunities",
-    "onboarding",
-    "surveys",
-    "tickets",
-    "community",
-    "costs",
-    "time_entries",
-];
+use crate::contract::{self, INPUT_TABLES};
 
 pub(super) fn file_dates(
     raw: &RawSource,
@@ -26,10 +12,12 @@ pub(super) fn file_dates(
     problems: &mut Problems,
 ) -> Option<FileDates> {
     let pattern = raw.file_dates.as_deref()?;
-    if !DATED_TABLES.contains(&table) {
+    // Only rows that are of a day lie in files that may be known by their days.
+    let is_dated = |table: &&str| contract::of(table).dated_by.is_some();
+    if !is_dated(&table) {
         let hint = format!(
             "leave it out; it is for {}",
-            list_names(DATED_TABLES.iter().copied())
+            list_names(INPUT_TABLES.into_iter().filter(is_dated))
         );
         problems.push(path, format!("`{table}` has no `file_dates`"), hint);
         return None;

@@ -1,6 +1,11 @@
 //! ISO 4217: which currencies there are and how many decimals their minor unit has.
 
-use super::Currency;
+/// A currency and how many decimals its minor unit has (JPY 0, USD 2, KWD 3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Currency {
+    pub code: String,
+    pub minor_digits: u32,
+}
 use crate::sql::nearest::nearest;
 
 /// Hundredths.
