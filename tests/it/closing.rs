@@ -223,7 +223,7 @@ fn restated_tables_read_the_same_everywhere() {
             "--digits",
             "0",
             "--without",
-            "rfm_scores,rfm_boundaries,touch_segments,kpi_attainment",
+            "rfm_scores,rfm_boundaries,touch_segments,kpi_attainment,time_spent",
         ])
         .output()
         .unwrap();

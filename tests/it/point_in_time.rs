@@ -2,10 +2,11 @@
 
 use crate::company::{Company, Lines, fields};
 use crate::support::{assert_same_bytes, published_files};
+use std::collections::BTreeSet;
 
 /// The end of June in Tokyo; what is dated from then on is not to be seen in June.
 const END: &str = "2024-06-30T15:00:00Z";
-const UNTIL_JUNE: &str = "backfill --start 2024-01 --end 2024-07";
+pub const UNTIL_JUNE: &str = "backfill --start 2024-01 --end 2024-07";
 
 #[test]
 fn rows_dated_later_change_nothing() {
@@ -164,11 +165,7 @@ fn rows_dated_later_change_nothing() {
             "completed_at",
             &[("completed_at", "2031-01-01")],
         ),
-        (
-            "tickets",
-            "closed_at",
-            &[("closed_at", "2031-01-01"), ("satisfaction", "")],
-        ),
+        ("tickets", "closed_at", &[("closed_at", "2031-01-01")]),
     ];
     for (table, end, changes) in ends {
         changed(table, &|lines| {
@@ -177,17 +174,24 @@ fn rows_dated_later_change_nothing() {
                 .filter(|row| fields(&lines.rows[*row])[at].is_empty())
                 .collect();
             assert!(!open.is_empty(), "{table} has nothing open");
+            let rating = lines
+                .header
+                .contains("satisfaction")
+                .then(|| lines.position("satisfaction"));
+            let began = lines
+                .header
+                .contains("created_at")
+                .then(|| lines.position("created_at"));
             for row in open {
+                let values = fields(&lines.rows[row]);
+                // Nothing ends before it began; the rating of a ticket is of the day on which it was closed.
+                let is_late = began.is_some_and(|began| values[began].as_str() >= END);
+                let is_rated = rating.is_some_and(|rating| !values[rating].is_empty());
+                if is_late || is_rated {
+                    continue;
+                }
                 for (name, value) in changes {
-                    // Nothing ends before it began.
-                    let began = lines.rows[row].contains("2024-0")
-                        && !lines.rows[row].contains("2024-07")
-                        && !lines.rows[row].contains("2024-08")
-                        && !lines.rows[row].contains("2024-09");
-                    let is_safe = *value != END || began;
-                    if is_safe {
-                        lines.change(row, name, value);
-                    }
+                    lines.change(row, name, value);
                 }
             }
         });
@@ -233,8 +237,6 @@ fn a_period_knows_nothing_of_what_comes_later() {
         ("fx_rates", "date"),
         ("usage_events", "occurred_at"),
         ("account_merges", "merged_at"),
-        ("accounts", "valid_from"),
-        ("accounts", "signup_date"),
         ("opportunities", "created_at"),
         ("members", "joined_at"),
         ("onboarding", "started_at"),
@@ -243,6 +245,8 @@ fn a_period_knows_nothing_of_what_comes_later() {
         ("community", "occurred_at"),
         ("costs", "date"),
         ("time_entries", "date"),
+        ("accounts", "valid_from"),
+        ("accounts", "signup_date"),
     ];
     // What happened to a row later, and what is known of it only then.
     let ends: [(&str, &str, &[&str]); 5] = [
@@ -274,9 +278,24 @@ fn a_period_knows_nothing_of_what_comes_later() {
         let mut lines = company.lines(table);
         let count = lines.rows.len();
         // Instants are written in UTC, dates are days in Tokyo.
-        lines.keep(column, |value| {
-            value < if value.len() > 10 { END } else { "2024-07-01" }
-        });
+        let is_early = |value: &str| value < if value.len() > 10 { END } else { "2024-07-01" };
+        if column == "signup_date" {
+            // A deal with them is known before they sign up.
+            let deals = company.lines("opportunities");
+            let known = deals.position("account_id");
+            let known: BTreeSet<String> = deals
+                .rows
+                .iter()
+                .map(|row| fields(row)[known].clone())
+                .collect();
+            let (id, signup) = (lines.position("account_id"), lines.position(column));
+            lines.rows.retain(|row| {
+                let row = fields(row);
+                is_early(&row[signup]) || known.contains(&row[id])
+            });
+        } else {
+            lines.keep(column, is_early);
+        }
         assert!(lines.rows.len() < count, "{table} has nothing from July on");
         company.put(table, &lines);
     }

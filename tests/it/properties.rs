@@ -1,6 +1,7 @@
 //! What must hold for any company: on generated ones, and on the same with random changes.
 
 use crate::company::{Company, Dice, Lines, TABLES, fields};
+use crate::point_in_time::UNTIL_JUNE;
 use crate::support::{
     self, assert_same_bytes, assert_same_files, published_files, published_table, temp_folder,
 };
