@@ -287,6 +287,17 @@ variants! {
     only_the_two_tables_it_needs
     no_usage
     no_invoices
+    cost_of_retention_by_mrr
+    offered_accounts
+    onboarding_of_members
+    onboarding_told_by_usage
+    short_windows_and_small_samples
+    without_draws_far_projection
+    without_discounting_or_projection
+    values_of_then
+    own_metrics
+    nothing_of_success
+    little_of_success
 }
 
 #[test]

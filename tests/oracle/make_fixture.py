@@ -11,6 +11,8 @@ import csv
 import json
 from pathlib import Path
 
+import fixture_success
+
 # ── the stories ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 # Local midnight in Tokyo is 15:00 UTC of the day before.
 ACCOUNTS = """
@@ -170,8 +172,8 @@ PARAMS = {
 
 
 def stories(out):
-    tables = {"accounts": ACCOUNTS, "account_merges": MERGES, "plans": PLANS, "subscriptions": SUBSCRIPTIONS, "invoice_lines": INVOICES,
-              "fx_rates": RATES, "usage_events": USAGE}
+    tables = {"accounts": ACCOUNTS + fixture_success.ACCOUNTS.lstrip(), "account_merges": MERGES, "plans": PLANS, "subscriptions": SUBSCRIPTIONS, "invoice_lines": INVOICES,
+              "fx_rates": RATES, "usage_events": USAGE, **fixture_success.TABLES}
     for table, text in tables.items():
         text = text.lstrip()
         rows = list(csv.reader(text.splitlines()))
@@ -210,10 +212,10 @@ def random_data(out, accounts, months, events, seed):
         CASE WHEN v > 0 THEN {day.format(f'born + {span} * v / 3')} END AS valid_from,
         CASE WHEN has_history AND v < 2 THEN {day.format(f'born + {span} * (v + 1) / 3')} END AS valid_to
         FROM a, range(3) x(v) WHERE v = 0 OR has_history ORDER BY ALL""")
-    # 2 % are merged into another account, some of these again.
+    # 5 % are merged into another account, some of these again.
     merged = day.format(f"born + {span} * r(i, 'mer3')")
     write("account_merges", f"""SELECT account_id AS old_account_id, printf('acc-%06d', (i + 1 + floor(r(i, 'mer2') * 3)::INTEGER)) AS account_id,
-        {merged} || 'T15:00:00Z' AS merged_at FROM a WHERE r(i, 'mer') < 0.02 AND i < {accounts - 5}""")
+        {merged} || 'T15:00:00Z' AS merged_at FROM a WHERE r(i, 'mer') < 0.05 AND i < {accounts - 5}""")
     write("plans", """SELECT * FROM (VALUES ('core-s', 'core', 1), ('core-m', 'core', 2), ('core-l', 'core', 3), ('chat-s', 'chat', 1), ('chat-l', 'chat', 2), ('bi', 'bi', NULL)) t(plan_id, family, tier)""")
     # One to four subscriptions an account, each in up to six consecutive versions.
     con.execute(f"""CREATE TABLE v AS
@@ -249,6 +251,7 @@ def random_data(out, accounts, months, events, seed):
         strftime(TIMESTAMP '2022-01-01' + to_seconds((born + r(e, 'day') * (getvariable('days') - born) * (0.3 + 0.7 * r(i, 'last'))) * 86400 // 600 * 600 + floor(r(e, 's') * 600)), '%Y-%m-%dT%H:%M:%SZ') AS occurred_at,
         pick(['report', 'chat', 'export'], r(e, 'fea')) AS feature
         FROM (SELECT e, floor(r(e, 'a') * r(e, 'b') * {accounts})::BIGINT AS i FROM range({events}) t(e)) JOIN a USING (i)""")
+    fixture_success.random_success(con, write, day, months)
     params = {**PARAMS, "begin": "2022-01-01", "as_of": "2030-01-01T00:00:00Z"}
     (out / "params.json").write_text(json.dumps(params, indent=2))
 

@@ -5,15 +5,21 @@
 The definitions are those of docs/definitions.md; where they leave room, AMBIGUITIES.md says which reading stands here. Nothing here was
 taken from the program's source. This file only loads, sets the parameters and runs the .sql files beside it, in this order:
 
-    staging.sql         typed inputs, periods, rates, who counts for whom (merges), the spine
+    staging.sql  staging_success.sql        typed inputs
+    periods.sql         periods, rates, who counts for whom (merges), the spine, attributes as of the period's end
     mrr.sql             paid-live versions, MRR, movements, causes
     usage.sql           sessions, daily usage, active users
     revenue.sql         invoice lines, invoices, payments
-    account_period.sql  all facts on the spine, attributes as of the period's end
+    opportunity.sql  onboarding.sql  voice.sql      deals and offers; members and onboardings; surveys, tickets, community, features
+    cost.sql            time, and costs put onto accounts
+    account_period.sql  all facts on the spine
     rfm.sql             scores and boundaries
     ltv.sql             expected lifetime value
     touch.sql           touch model (touch_rule.sql once per rule), account_period, dimension members
-    movements.sql  kpi.sql  cohort.sql
+    movements.sql  cohort.sql
+    survival.sql  onboarding_days.sql       product limits; survival.py fits the model; survival_out.sql
+    kpi.sql  bootstrap.sql  kpi_samples.sql  kpi_values.sql     every metric (metrics.py, own_metrics.py), its draws, its interval
+    breakdown.sql  target.sql  drivers.sql
     footing.sql         must return no row
 """
 # What was verified, and how:
@@ -28,6 +34,19 @@ taken from the program's source. This file only loads, sets the parameters and r
 #   merges, three currencies) against a separate brute-force program of plain Python with Fractions: all equal.
 # - 12-month and cohort columns against the published columns of the earlier periods, for accounts without merges (53,280 rows): all equal.
 #   ltv_percentile recounted from ltv_expected for one month; ltv_expected itself only by hand (acme in May: 13,500 + 11,000 × 0.75 × 17 / 2 = 83,625).
+# - The nine inputs of customer success (fixture_success.py) by hand:
+#   costs: 100,001 over six newcomers by web (five get 16,667, lima 16,666), 50,000 over three partners, 7,001 of a channel that nobody came by and February's 400
+#     of partners unallocated, 100.01 USD × 140 = 14,001.4 → 14,001 over nine; 300,000 by 22,800 s, of which 4,500 on no account (59,210.5 → 59,211, echo 63,157.9
+#     → 63,158); 100,001 over eleven customers is 9,091 each; −1,001 → kilo −501, mike −500; −778 over four equal times → −195, −195, −194, −194; −4.50 USD ×
+#     155.25 = −698.6 → −699; April's pool to time without account alone; September's by heads, its one entry being of 0 hours;
+#   opportunities: 333.335 USD × 150.125 = 50,041.9 → 50,042, in February though closed at its first instant; 10,000 EUR × 160.1 in March on no account;
+#   onboardings (30 days): acme done on its 29th day, charlie's window over with January itself, echo a day late, hotel open by one second, lima due in September;
+#     median of April: 0, 1, 7, 10, 29, 30, 30, 46 done and 10, 80, 116, 162 censored: S(29) = 4/7, S(30) = 0.381 → 30;
+#   members: acme 2, 2, 3, 2 (u2 leaves at March's end, u3 joins at its start), delta's u5 once for two accounts; onboarded by the old account's row;
+#   voice: acme's 10 and 6 at one instant count 6; bravo's answers of 1 February and 31 January at April's window of 90 days: the first one only; 8 of 10 satisfied, 7 not;
+#     response of 1.9 s floored to 1, resolution of 33 days 10 h 0.4 s to 2,887,200;
+#   targets: March's arpa explains ln 1.791 / ln 1.576 = 1.281 of mrr's gap, churn_rate −ln 2 / ln 1.576 = −1.523.
+# - survival.py: α, β, DEL of Fader and Hardie's two segments to the printed digits (run it). Wilson of 1 in 10: 0.0179 … 0.4042.
 # - Not checked by a second program: RFM, touch, cohort_retention and kpi_values beyond the fixture by eye.
 # - RavenStack's 24 months (ready mrr, USD) against ravenstack.py: all ten columns equal in all months; 10,159,608 and 8,460,824 hit.
 
@@ -35,12 +54,17 @@ import argparse
 import csv
 import datetime
 import json
+import re
 import sys
 import time
 from decimal import Decimal
 from pathlib import Path
 
 import duckdb
+
+import metrics
+import own_metrics
+import survival
 
 HERE = Path(__file__).resolve().parent
 
@@ -54,6 +78,15 @@ COLUMNS = {
     "fx_rates": "date currency rate",
     "usage_events": "account_id user_id occurred_at feature session_id seconds",
     "usage_sessions": "account_id user_id started_at ended_at",
+    "opportunities": "opportunity_id account_id kind created_at closed_at is_won amount currency",
+    "members": "user_id account_id joined_at left_at",
+    "onboarding": "account_id user_id started_at completed_at",
+    "surveys": "account_id respondent_id kind score scale answered_at item",
+    "tickets": "ticket_id account_id opened_at first_response_at closed_at priority is_escalated satisfaction",
+    "community": "account_id user_id occurred_at",
+    "costs": "date kind amount currency channel account_id",
+    "time_entries": "date owner_id account_id hours phase",
+    "targets": "metric period value dimension member serves",
 }
 
 DIMENSIONS = {
@@ -83,8 +116,11 @@ RFM_SEGMENTS = [  # (recency, frequency), metrics.md § 5; all 25 cells, each on
 MONEY_COLUMNS = (
     "opening_mrr new_mrr reactivation_mrr expansion_mrr contraction_mrr churn_mrr fx_mrr closing_mrr cross_sell_mrr product_drop_mrr "
     "plan_mrr quantity_mrr discount_change_mrr term_mrr price_mrr contract_mrr discount_mrr trial_mrr usage_mrr retained_mrr mrr_12m_ago "
-    "current_mrr_of_12m_ago retained_mrr_12m cohort_mrr retained_cohort_mrr revenue revenue_to_date revenue_12m ltv_to_date ltv_expected"
+    "current_mrr_of_12m_ago retained_mrr_12m cohort_mrr retained_cohort_mrr revenue revenue_to_date revenue_12m ltv_to_date ltv_expected "
+    "won_amount lost_amount marketing_cost sales_cost cs_people_cost cs_tools_cost"
 ).split()
+
+POLICY_NUMBERS = {"nps_window_days": 90, "onboarding_window_days": 30, "community_window_days": 90, "small_sample": 30, "bootstrap_samples": 200, "survival_horizon": 12}
 
 SORT_KEYS = {
     "account_period": "period_start, account_id",
@@ -95,6 +131,11 @@ SORT_KEYS = {
     "rfm_scores": "period_start, account_id",
     "rfm_boundaries": "period_start, axis, score",
     "touch_segments": "period_start, account_id",
+    "kpi_breakdown": "period_start, dimension, member, metric, item",
+    "time_spent": "period_start, account_id, phase",
+    "kpi_attainment": "period_start, dimension, member, metric",
+    "kpi_drivers": "period_start, dimension, member, metric, comparison",
+    "survival": "period_start, dimension, member, age",
 }
 
 
@@ -166,6 +207,25 @@ def set_parameters(con, params, found, start, end):
     variable("mau_window", quoted(params.get("mau_window", "rolling_30")))
     variable("session_gap_minutes", f"{int(params.get('session_gap_minutes', 30))}::BIGINT")
     variable("cohort_max_age", f"{int(params.get('cohort_max_age', 36))}::BIGINT")
+    for name, default in POLICY_NUMBERS.items():
+        variable(name, f"{int(params.get(name, default))}::INTEGER")
+    variable("upsell_base", quoted(params.get("upsell_base", "opening")))
+    variable("crc_allocation", quoted(params.get("crc_allocation", "equal")))
+    variable("onboarding_unit", quoted(params.get("onboarding_unit", "account")))
+    variable("at_risk_within", f"{params.get('at_risk_within', 0.1)}::DOUBLE")
+    rule = params.get("onboarding_rule")
+    variable("has_onboarding_rule", str(bool(rule)).lower())
+    rule = rule or {"features": 0, "hours": 0, "within_days": 1}
+    variable("onboarding_features", f"{int(rule.get('features', 0))}::INTEGER")
+    variable("onboarding_seconds", f"{quoted(rule.get('hours', 0))}::DECIMAL(18,6) * 3600")
+    variable("onboarding_within_days", f"{int(rule['within_days'])}::INTEGER")
+    variable("z", "1.959963984540054::DOUBLE")
+    for table in ("opportunities", "members", "onboarding", "surveys", "tickets", "community", "costs", "time_entries"):
+        variable(f"has_{table}", str(bool(found[table])).lower())
+    has_usage = bool(found["usage_events"] or found["usage_sessions"])
+    variable("has_onboardings", str(has_usage if params.get("onboarding_rule") else bool(found["onboarding"])).lower())
+    variable("has_member_onboardings", str(bool(found["members"]) and "user_id" in found["onboarding"]).lower())
+    variable("has_features", str("feature" in found["usage_events"]).lower())
     variable("margin", "NULL::DOUBLE" if margin is None else f"{quoted(margin)}::DOUBLE")
     variable("margin_e12", "NULL::HUGEINT" if margin is None else f"{int(Decimal(str(margin)) * 10**12)}::HUGEINT")
     variable("run_start", f"DATE '{start}-01'")
@@ -197,6 +257,11 @@ def set_parameters(con, params, found, start, end):
     one = "1" if places == 0 else "0." + "0" * (places - 1) + "1"
     con.execute(f"CREATE MACRO money(x) AS CAST(CAST(x AS DECIMAL(28,0)) * CAST('{one}' AS DECIMAL({places + 1},{places})) AS DECIMAL(18,{places}))")
 
+    # Wilson's bound (sign −1: the lower one) of a share p of n, clipped to [0, 1] and, against rounding, to p.
+    con.execute("""CREATE MACRO wilson_raw(p, n, sign) AS
+        (p + getvariable('z') * getvariable('z') / (2 * n) + sign * getvariable('z') * sqrt(p * (1 - p) / n + getvariable('z') * getvariable('z') / (4 * n * n))) / (1 + getvariable('z') * getvariable('z') / n)""")
+    con.execute("CREATE MACRO wilson(p, n, sign) AS CASE WHEN n > 0 THEN CASE WHEN sign < 0 THEN greatest(least(wilson_raw(p, n, sign), p), 0) ELSE least(greatest(wilson_raw(p, n, sign), p), 1) END END")
+
     con.execute("CREATE TABLE rfm_segments(ordinal INTEGER, segment VARCHAR, r_low INTEGER, r_high INTEGER, f_low INTEGER, f_high INTEGER, m_low INTEGER, m_high INTEGER)")
     segments = [(n, r1, r2, f1, f2, 1, 5) for n, r1, r2, f1, f2 in RFM_SEGMENTS]
     if rfm.get("segments"):
@@ -222,12 +287,8 @@ def build(con, params, log):
         con.execute(sql)
         log(f"{name:20} {time.time() - began:6.1f} s")
 
-    run("staging.sql")
-    run("mrr.sql")
-    run("usage.sql")
-    run("revenue.sql")
-    run("account_period.sql")
-    run("rfm.sql")
+    for name in ("staging", "staging_success", "periods", "mrr", "usage", "revenue", "opportunity", "onboarding", "voice", "cost", "account_period", "rfm"):
+        run(f"{name}.sql")
 
     con.execute("CREATE VIEW with_rfm_null_touch AS SELECT *, CAST(NULL AS VARCHAR) AS touch_model FROM with_rfm")
     segment = params.get("ltv_segment")
@@ -235,17 +296,18 @@ def build(con, params, log):
 
     # What a touch rule may name: the account's columns, money in major units, `mrr`, and dimensions that are no column of that name.
     columns = [row[0] for row in con.execute("DESCRIBE with_ltv").fetchall()]
-    own = ", ".join(f'CAST(({sql}) AS VARCHAR) AS "{n}"' for n, sql in dimensions.items() if n not in columns)
+    own = ", ".join(f'CAST(({sql}) AS VARCHAR) AS "{n}"' for n, sql in dimensions.items() if n not in columns and not THEN.search(sql))
     replaced = ", ".join(f"money({c}) AS {c}" for c in MONEY_COLUMNS)
-    con.execute(f"CREATE TABLE touch_input AS SELECT * REPLACE ({replaced}), money(closing_mrr) AS mrr, CAST(NULL AS BOOLEAN) AS community_active"
-                + (f", {own}" if own else "") + " FROM with_ltv")
+    con.execute(f"CREATE TABLE touch_now_input AS SELECT * REPLACE ({replaced}), money(closing_mrr) AS mrr" + (f", {own}" if own else "") + " FROM with_ltv")
+    con.execute(f"CREATE VIEW touch_input AS {with_values_of_then('touch_now_input', [rule.get('when') or '' for rule in rules])}")
     con.execute("CREATE TABLE touch_raw(period_idx INTEGER, account_id VARCHAR, ordinal INTEGER, rule VARCHAR, rule_model VARCHAR)")
     for i, rule in enumerate(rules):
         capacity = rule.get("capacity")
-        run("touch_rule.sql", ordinal=str(i), rule=quoted(rule["name"]), model=quoted(rule["model"]), when=rule.get("when") or "true",
+        run("touch_rule.sql", ordinal=str(i), rule=quoted(rule["name"]), model=quoted(rule["model"]), when=THEN.sub(column_of_then, rule.get("when") or "true"),
             capacity="NULL" if capacity is None else str(int(capacity)))
 
-    wide = ", ".join(f"coalesce(CAST(({sql}) AS VARCHAR), '(unknown)') AS \"dim_{name}\"" for name, sql in dimensions.items())
+    text = lambda sql: f"coalesce(CAST(({THEN.sub(column_of_then, sql)}) AS VARCHAR), '(unknown)')"
+    wide = ", ".join(f"CASE account_id WHEN '(unallocated)' THEN account_id ELSE {text(sql)} END AS \"dim_{name}\"" for name, sql in dimensions.items())
     parts = ["SELECT period_idx, account_id, 'total' AS dimension, 'total' AS member FROM dimension_wide"]
     parts += [f'SELECT period_idx, account_id, {quoted(n)}, "dim_{n}" FROM dimension_wide' for n in dimensions]
     parts += [f"SELECT period_idx, account_id, {quoted(c)}, CAST({c} AS VARCHAR) FROM dimension_wide WHERE {c} IS NOT NULL" for c in ("cohort_first_paid", "cohort_signup")]
@@ -254,10 +316,46 @@ def build(con, params, log):
         parts.append(f"SELECT period_idx, account_id, {quoted(name)}, {(' || ' + quoted(separator) + ' || ').join(cells)} FROM dimension_wide")
     published = "".join(f'd."dim_{n}" AS "{n}", ' for n in dimensions)
     run("touch.sql", dimension_columns=wide, dimension_members="\nUNION ALL ".join(parts), published_dimensions=published,
-        money_columns=", ".join(f"money(a.{c}) AS {c}" for c in MONEY_COLUMNS))
+        money_columns=", ".join(f"money(a.{c}) AS {c}" for c in MONEY_COLUMNS), values_of_then=with_values_of_then("account_periods", dimensions.values()))
     run("movements.sql")
-    run("kpi.sql")
     run("cohort.sql")
+
+    run("survival.sql")
+    run("onboarding_days.sql")
+    began = time.time()
+    survival.onboarding_medians(con)
+    survival.fit_all(con, float(params.get("discount_rate", 0.1)))
+    log(f"{'survival.py':20} {time.time() - began:6.1f} s")
+    run("survival_out.sql")
+
+    every, drawn = list(metrics.METRICS), list(metrics.BOOTSTRAPPED)
+    run("kpi.sql", sums=metrics.sums(list(metrics.SUMS), ""), formulas=metrics.formulas(every), metrics=metrics.structs(every),
+        estimated=", ".join(map(quoted, metrics.ESTIMATED)), units=metrics.table())
+    run("bootstrap.sql", sums=metrics.sums(metrics.sums_of(drawn), "w * "), formulas=metrics.formulas(drawn), metrics=metrics.structs(drawn))
+    run("kpi_samples.sql", samples=metrics.samples())
+    own_metrics.add(con, params.get("own_metrics") or {}, MONEY_COLUMNS)
+    run("kpi_values.sql")
+    run("breakdown.sql")
+    run("target.sql")
+    run("drivers.sql")
+
+
+# `previous(c)` and `year_ago(c)` of a rule or dimension: the account's own row of then.
+THEN = re.compile(r"\b(previous|year_ago)\((\w+)\)")
+
+
+def column_of_then(found):
+    return f"{found[1]}__{found[2]}"
+
+
+def with_values_of_then(table, sources):
+    """The table with a column for every value of then that the sources ask for; none before `begin`."""
+    asked = {found.groups() for sql in sources for found in THEN.finditer(str(sql))}
+    money = lambda side, c: f"money({side}.{c})" if table == "account_periods" and c in MONEY_COLUMNS else f"{side}.{c}"
+    columns = "".join(f", {money(then, c)} AS {then}__{c}" for then, c in sorted(asked))
+    return f"""SELECT n.*{columns} FROM {table} n
+        LEFT JOIN {table} previous ON previous.account_id = n.account_id AND previous.period_idx = n.period_idx - 1 AND previous.period_idx >= getvariable('begin_idx')
+        LEFT JOIN {table} year_ago ON year_ago.account_id = n.account_id AND year_ago.period_idx = n.period_idx - 12 AND year_ago.period_idx >= getvariable('begin_idx')"""
 
 
 def main():

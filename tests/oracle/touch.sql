@@ -45,7 +45,7 @@ LEFT JOIN touch_published b ON b.account_id = w.account_id AND b.period_idx = w.
 -- Dimension members, one row per account, period and dimension. The query is a UNION ALL made from the params:
 -- the value as text, null as `(unknown)`; accounts without a cohort are left out of the two cohort dimensions.
 -- In a dimension `seats` is the account's own column, not the fact.
-CREATE TABLE dimension_wide AS SELECT period_idx, account_id, cohort_first_paid, cohort_signup, {{dimension_columns}} FROM (SELECT * REPLACE (own_seats AS seats) FROM account_periods);
+CREATE TABLE dimension_wide AS SELECT period_idx, account_id, cohort_first_paid, cohort_signup, {{dimension_columns}} FROM (SELECT * REPLACE (own_seats AS seats) FROM ({{values_of_then}}));
 CREATE TABLE members AS {{dimension_members}};
 
 CREATE TABLE out_account_period AS
@@ -56,5 +56,10 @@ SELECT a.period_start, a.period_end, a.account_id, a.account_name, a.owner_id, a
   a.upsold_accounts, a.cross_sold_accounts, a.seats, a.tenure_days,
   a.invoices_to_date, a.invoices_12m, a.purchasing_accounts_12m, a.days_since_last_payment,
   a.events, a.sessions, a.session_seconds, a.active_days, a.active_user_days, a.wau, a.mau, a.active_accounts, a.days_since_last_use,
-  a.ltv_percentile
+  a.ltv_percentile,
+  a.deals_won, a.deals_lost, a.renewals_won, a.renewals_lost, a.upsell_target_accounts, a.upsold_target_accounts, a.cross_sell_target_accounts, a.cross_sold_target_accounts,
+  a.members, a.members_onboarded, a.onboardings_started, a.onboardings_completed, a.onboardings_open, a.onboardings_due, a.onboardings_due_completed,
+  a.nps_respondents, a.nps_promoters, a.nps_detractors, a.csat_answers, a.csat_satisfied,
+  a.tickets_opened, a.tickets_escalated, a.tickets_responded, a.first_response_seconds, a.tickets_closed, a.resolution_seconds, a.ticket_ratings, a.ticket_ratings_satisfied,
+  a.community_activities, a.community_users, a.community_active_accounts, a.cs_seconds, a.features_used
 FROM account_periods a JOIN dimension_wide d USING (period_idx, account_id) JOIN periods p USING (period_idx) WHERE p.is_published;

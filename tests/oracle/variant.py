@@ -18,14 +18,17 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
+import compare
 import make_fixture
+
+SUCCESS = ["opportunities", "members", "onboarding", "surveys", "tickets", "community", "costs", "time_entries", "targets"]
 
 BASE = {
     "version": 1,
     "name": "oracle",
     "currency": "JPY",
     "calendar": {"time_zone": "Asia/Tokyo", "ready_after": "24h"},
-    "policy": {"gross_margin": 0.75, "past_due_grace_days": 30, "ltv_segment": "industry"},
+    "policy": {"gross_margin": 0.75, "past_due_grace_days": 30, "ltv_segment": "industry", "bootstrap_samples": 40},
     "dimensions": {
         "industry": "industry",
         "region": "region",
@@ -119,7 +122,44 @@ VARIANTS = {
     "only_the_two_tables_it_needs": {"rfm": None, "dimensions": {"rfm_segment": None}, "_data": ["jpy_only", "two_tables"]},
     "no_usage": {"rfm": {"recency": "payment", "frequency": "invoices"}, "_data": ["no_usage"]},
     "no_invoices": {"rfm": {"monetary": "mrr"}, "_data": ["no_invoices"]},
-    "company": {"cohorts": {"region_plan": {"by": ["region", "plan"]}}},
+    "cost_of_retention_by_mrr": {"policy": {"crc_allocation": "mrr"}, "_data": ["no_time"]},
+    "offered_accounts": {"policy": {"upsell_base": "offered"}},
+    "onboarding_of_members": {"policy": {"onboarding_unit": "member", "onboarding_window_days": 14}},
+    "onboarding_told_by_usage": {"policy": {"onboarding_rule": {"features": 2, "hours": 0.02, "within_days": 45}}},
+    "short_windows_and_small_samples": {"policy": {"nps_window_days": 30, "community_window_days": 7, "small_sample": 4, "at_risk_within": 0.5, "onboarding_window_days": 1}},
+    "without_draws_far_projection": {"policy": {"bootstrap_samples": 0, "discount_rate": 0.25, "survival_horizon": 40}},
+    "without_discounting_or_projection": {"policy": {"bootstrap_samples": 7, "discount_rate": 0, "survival_horizon": 0}},
+    "values_of_then": {
+        "dimensions": {
+            "owner": "owner_id",
+            "direction": "CASE WHEN previous(closing_mrr) < closing_mrr THEN 'up' WHEN previous(closing_mrr) > closing_mrr THEN 'down' WHEN year_ago(closing_mrr) > 0 THEN 'as it was' END",
+        },
+        "touch_model": {
+            "hold_periods": 0,
+            "rules": [
+                {"name": "grew", "model": "high", "when": "closing_mrr > previous(closing_mrr) AND previous(closing_customers) = 1", "capacity": 3},
+                {"name": "old", "model": "low", "when": "year_ago(closing_mrr) >= 1000 OR community_active"},
+                {"name": "fell silent", "model": "community", "when": "previous(events) > 0 AND events = 0"},
+                {"name": "costly", "model": "tech", "when": "cs_people_cost > 0.05 * mrr OR tickets_escalated > 0 OR nps_detractors > nps_promoters"},
+                {"name": "rest", "model": "tech", "when": "true"},
+            ],
+        },
+    },
+    "own_metrics": {
+        "metrics": {
+            "define": {
+                "large_account_mrr_share": {"label": {"en": "a", "ja": "b"}, "description": "c", "unit": "ratio", "good": "up", "numerator": "SUM(CASE WHEN seats >= 20 THEN closing_mrr ELSE 0 END)", "denominator": "SUM(closing_mrr)"},
+                "silent_share": {"label": {"en": "a", "ja": "b"}, "description": "c", "unit": "ratio", "good": "down", "interval": "proportion",
+                                 "numerator": "SUM(CASE WHEN closing_customers = 1 AND events = 0 THEN 1 ELSE 0 END)", "denominator": "SUM(closing_customers)", "dimensions": ["region", "cohort_signup"]},
+                "mrr_on_year": {"label": {"en": "a", "ja": "b"}, "description": "c", "unit": "multiple", "good": "up", "numerator": "mrr", "denominator": "year_ago(mrr)"},
+                "won_growth": {"label": {"en": "a", "ja": "b"}, "description": "c", "unit": "count", "good": "up", "numerator": "deals_won - COALESCE(previous(deals_won), 0)"},
+                "share_of_silence": {"label": {"en": "a", "ja": "b"}, "description": "c", "unit": "multiple", "good": "down", "numerator": "silent_share / total(silent_share)", "denominator": "previous(mrr) / total(mrr)", "dimensions": ["region"]},
+            }
+        }
+    },
+    "nothing_of_success": {"_data": ["no_success"]},
+    "little_of_success": {"_data": ["little_success"]},
+    "company": {"policy": {"bootstrap_samples": 5}, "cohorts": {"region_plan": {"by": ["region", "plan"]}}},
 }
 
 
@@ -194,9 +234,12 @@ DATA = {
     "usage_sessions": usage_sessions,
     "ready_mrr": ready_mrr,
     "jpy_only": lambda folder: changed(folder, "subscriptions", lambda rows: [{**row, "currency": "JPY"} for row in rows]),
-    "two_tables": left_out("account_merges", "plans", "invoice_lines", "fx_rates", "usage_events"),
+    "two_tables": left_out("account_merges", "plans", "invoice_lines", "fx_rates", "usage_events", *SUCCESS),
     "no_usage": left_out("usage_events"),
     "no_invoices": left_out("invoice_lines"),
+    "no_time": left_out("time_entries"),
+    "no_success": left_out(*SUCCESS),
+    "little_success": left_out("onboarding", "time_entries", "tickets", "targets"),
 }
 
 
@@ -229,12 +272,14 @@ def next_month(day, months=1):
 
 def params_of(pipeline, as_of, first=None, end=None):
     """params.json for a pipeline file. `first`: month to start with, calendar.begin or what lookback reaches if not given."""
-    taken(pipeline, "pipeline", "version", "name", "currency", "calendar", "sources", "policy", "dimensions", "cohorts", "rfm", "touch_model", "outputs")
+    taken(pipeline, "pipeline", "version", "name", "currency", "calendar", "sources", "policy", "dimensions", "cohorts", "rfm", "touch_model", "metrics", "outputs")
     calendar = taken(pipeline["calendar"], "calendar", "grain", "time_zone", "fiscal_year_start", "begin", "end", "ready_after", "lookback")
     if calendar.get("grain", "month") != "month":
         raise SystemExit("the oracle knows months only")
     policy = taken(pipeline["policy"], "policy", "gross_margin", "amount", "discounts", "past_due_grace_days", "churn_at", "involuntary_reasons",
-                   "nrr_includes_reactivation", "ltv_churn_periods", "ltv_segment", "mau_window", "session_gap_minutes", "cohort_max_age")
+                   "nrr_includes_reactivation", "ltv_churn_periods", "ltv_segment", "mau_window", "session_gap_minutes", "cohort_max_age",
+                   "nps_window_days", "onboarding_unit", "onboarding_window_days", "onboarding_rule", "community_window_days", "upsell_base", "crc_allocation",
+                   "small_sample", "bootstrap_samples", "discount_rate", "survival_horizon", "at_risk_within")
     rfm = taken(pipeline.get("rfm") or {}, "rfm", "method", "window_days", "recency", "frequency", "monetary", "thresholds", "segments", "first_match")
     touch = taken(pipeline.get("touch_model") or {}, "touch_model", "rules", "hold_periods", "owners")
     ready_after = str(calendar.get("ready_after", "0h"))
@@ -247,7 +292,8 @@ def params_of(pipeline, as_of, first=None, end=None):
         if "end" in calendar:
             end = min(end, date.fromisoformat(str(calendar["end"])))
         first = max(begin, next_month(end, -1 - int(calendar.get("lookback", 1))))
-    tables = None if pipeline.get("rfm") is not None else "account_period,kpi_values,kpi_summary,mrr_movements,cohort_retention,touch_segments"
+    without = {"rfm_scores", "rfm_boundaries"} if pipeline.get("rfm") is None else set()
+    without |= {table for table, needed in (("time_spent", "time_entries"), ("kpi_attainment", "targets")) if needed not in pipeline["sources"]}
     return {
         **policy,
         "currency": pipeline["currency"],
@@ -260,8 +306,9 @@ def params_of(pipeline, as_of, first=None, end=None):
         "cohorts": {name: cohort["by"] for name, cohort in pipeline.get("cohorts", {}).items()},
         "member_separator": " | ",
         "rfm": rfm,
+        "own_metrics": taken(pipeline.get("metrics") or {}, "metrics", "define").get("define"),
         "touch": touch,
-        "tables": tables,
+        "tables": ",".join(table for table in compare.KEYS if table not in without),
         "start": str(first or begin)[:7],
         "end": str(end)[:7],
     }
@@ -287,7 +334,7 @@ def written(name, data, out, company):
     end = next_month(begin, months)
     begin = next_month(begin, pipeline["calendar"].pop("begin_after", 0))
     pipeline["calendar"]["begin"] = str(begin)
-    tables = ["accounts", "account_merges", "plans", "subscriptions", "invoice_lines", "fx_rates", "usage_events", "usage_sessions"]
+    tables = ["accounts", "account_merges", "plans", "subscriptions", "invoice_lines", "fx_rates", "usage_events", "usage_sessions", *SUCCESS]
     sources = {table: folder / f"{table}.csv" for table in tables}
     if company:
         # The program reads Parquet where the oracle reads CSV.
