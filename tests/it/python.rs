@@ -199,6 +199,11 @@ impl Work {
     #[track_caller]
     fn read_with_others(&self, minor_digits: &str) {
         let schemas = repository().join("schemas/output");
+        // `close:` is in no pipeline here; targets and time are not in all of them.
+        let optional = ["kpi_attainment", "time_spent"].into_iter();
+        let missing = optional.filter(|table| !self.folder.join("root").join(table).is_dir());
+        let without = ["kpi_as_reported"].into_iter().chain(missing);
+        let without: Vec<&str> = without.collect();
         self.script(
             "readers/read_all.py",
             &[
@@ -207,9 +212,8 @@ impl Work {
                 schemas.to_str().unwrap(),
                 "--digits",
                 minor_digits,
-                // Needs `close:` in the pipeline.
                 "--without",
-                "kpi_as_reported",
+                &without.join(","),
             ],
         );
     }
