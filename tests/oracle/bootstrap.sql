@@ -7,7 +7,7 @@ draws AS (SELECT bucket, j AS draw, md5('cskpi:' || bucket || ':' || (j // 8)) A
 numbers AS (SELECT bucket, draw, ('0x' || substr(digest, 1 + 4 * (draw % 8)::BIGINT, 4))::INTEGER AS u FROM draws)
 SELECT bucket, draw, len(list_filter([24109, 48219, 60273, 64292, 65296, 65497, 65531, 65535], lambda x: x <= u))::HUGEINT AS w FROM numbers;
 
--- A draw that has no account of a member has no value for it.
+-- A draw that has no account of a member has only ratios of nothing for it.
 CREATE TABLE drawn_sums AS
 WITH drawn_periods AS (
   SELECT DISTINCT q.period_idx FROM periods p JOIN periods q ON q.period_idx BETWEEN p.period_idx - getvariable('ltv_churn_periods') + 1 AND p.period_idx WHERE p.is_published)

@@ -36,6 +36,10 @@ TOLERANCE = 1e-12
 # Where the last bits rest on an order of summation or on a search for a maximum that no definition can lay down. `relative` to the greater of the two
 # values; `scale`: an SQL of the expected row that the difference is relative to where parts cancel out.
 LOOSE = {
+    # Effects are differences of near-equal parts: what counts is their size against these.
+    ("kpi_drivers", "rate_effect"): {"scale": "(weight_before + weight) * (coalesce(abs(value_before), 0) + coalesce(abs(value), 0))"},
+    ("kpi_drivers", "mix_effect"): {"scale": "abs(total_before) + abs(total)"},
+    ("kpi_drivers", "effect"): {"scale": "abs(total_before) + abs(total)"},
     # The model is compared by its likelihood (below); what it says, more loosely than the sums that it rests on.
     ("survival", "alpha"): {"relative": None},
     ("survival", "beta"): {"relative": None},

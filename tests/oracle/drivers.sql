@@ -5,7 +5,7 @@ SELECT p.period_idx, c.comparison, p.period_idx - c.back AS before_idx
 FROM periods p, (VALUES ('previous', 1), ('year_ago', 12)) c(comparison, back)
 WHERE p.is_published AND p.period_idx - c.back >= getvariable('begin_idx') AND p.period_idx - c.back IN (SELECT period_idx FROM periods);
 
-CREATE MACRO left_over(total, parts) AS CASE WHEN abs(total - parts) <= 1e-9 * greatest(abs(total), abs(parts)) THEN 0 ELSE total - parts END;
+CREATE MACRO left_over(total, parts, size) AS CASE WHEN abs(total - parts) <= 1e-12 * (abs(total) + size) THEN 0 ELSE total - parts END;
 CREATE TABLE driver_members AS
 WITH parts AS (SELECT period_idx, dimension, member, metric, numerator AS n, denominator AS d FROM kpi_all JOIN units USING (metric) WHERE is_reaggregable AND is_ratio),
 totals AS (
@@ -24,8 +24,8 @@ held AS (
   FROM sides GROUP BY ALL),
 -- What no member holds: the accounts without a cohort. What is left of binary fractions (cents, hours) is nothing.
 rest AS (
-  SELECT t.period_idx, t.comparison, t.metric, d.dimension, '(rest)' AS member, left_over(any_value(t.total_n0), coalesce(fsum(h.n0), 0)) AS n0, left_over(any_value(t.total_d0), coalesce(fsum(h.d0), 0)) AS d0,
-    left_over(any_value(t.total_n1), coalesce(fsum(h.n1), 0)) AS n1, left_over(any_value(t.total_d1), coalesce(fsum(h.d1), 0)) AS d1
+  SELECT t.period_idx, t.comparison, t.metric, d.dimension, '(rest)' AS member, left_over(any_value(t.total_n0), coalesce(fsum(h.n0), 0), coalesce(sum(abs(h.n0)), 0)) AS n0, left_over(any_value(t.total_d0), coalesce(fsum(h.d0), 0), coalesce(sum(abs(h.d0)), 0)) AS d0,
+    left_over(any_value(t.total_n1), coalesce(fsum(h.n1), 0), coalesce(sum(abs(h.n1)), 0)) AS n1, left_over(any_value(t.total_d1), coalesce(fsum(h.d1), 0), coalesce(sum(abs(h.d1)), 0)) AS d1
   FROM totals t JOIN (SELECT DISTINCT metric, dimension FROM parts WHERE dimension <> 'total') d ON d.metric = t.metric
   LEFT JOIN held h ON h.period_idx = t.period_idx AND h.comparison = t.comparison AND h.metric = t.metric AND h.dimension = d.dimension
   GROUP BY t.period_idx, t.comparison, t.metric, d.dimension HAVING n0 <> 0 OR d0 <> 0 OR n1 <> 0 OR d1 <> 0)

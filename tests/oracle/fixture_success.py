@@ -1,8 +1,8 @@
 """The nine inputs of customer success of make_fixture.py: the hand-made stories, and those of the random accounts."""
 
-# Accounts whose first sign of life is in one of these inputs alone.
+# Accounts whose first sign of life is in one of these inputs; oscar signs up two months after its first opportunity.
 ACCOUNTS = """
-oscar,Oscar,Retail,70,Kanto,web,o1,false,,,,,
+oscar,Oscar,Retail,70,Kanto,web,o1,false,,,2024-06-05,,
 papa,Papa,Retail,70,Kanto,web,o1,false,,,,,
 quebec,Quebec,Retail,70,Kansai,web,o1,false,,,,,
 romeo,Romeo,Software,70,Kansai,web,o2,false,,,,,

@@ -260,7 +260,7 @@ def set_parameters(con, params, found, start, end):
     # Wilson's bound (sign −1: the lower one) of a share p of n, clipped to [0, 1] and, against rounding, to p.
     con.execute("""CREATE MACRO wilson_raw(p, n, sign) AS
         (p + getvariable('z') * getvariable('z') / (2 * n) + sign * getvariable('z') * sqrt(p * (1 - p) / n + getvariable('z') * getvariable('z') / (4 * n * n))) / (1 + getvariable('z') * getvariable('z') / n)""")
-    con.execute("CREATE MACRO wilson(p, n, sign) AS CASE WHEN n > 0 THEN CASE WHEN sign < 0 THEN greatest(least(wilson_raw(p, n, sign), p), 0) ELSE least(greatest(wilson_raw(p, n, sign), p), 1) END END")
+    con.execute("CREATE MACRO wilson(p, n, sign) AS CASE WHEN n > 0 AND p BETWEEN 0 AND 1 THEN CASE WHEN sign < 0 THEN greatest(least(wilson_raw(p, n, sign), p), 0) ELSE least(greatest(wilson_raw(p, n, sign), p), 1) END END")
 
     con.execute("CREATE TABLE rfm_segments(ordinal INTEGER, segment VARCHAR, r_low INTEGER, r_high INTEGER, f_low INTEGER, f_high INTEGER, m_low INTEGER, m_high INTEGER)")
     segments = [(n, r1, r2, f1, f2, 1, 5) for n, r1, r2, f1, f2 in RFM_SEGMENTS]
@@ -316,7 +316,7 @@ def build(con, params, log):
         parts.append(f"SELECT period_idx, account_id, {quoted(name)}, {(' || ' + quoted(separator) + ' || ').join(cells)} FROM dimension_wide")
     published = "".join(f'd."dim_{n}" AS "{n}", ' for n in dimensions)
     run("touch.sql", dimension_columns=wide, dimension_members="\nUNION ALL ".join(parts), published_dimensions=published,
-        money_columns=", ".join(f"money(a.{c}) AS {c}" for c in MONEY_COLUMNS), values_of_then=with_values_of_then("account_periods", dimensions.values()))
+        money_columns=", ".join(f"money(a.{c}) AS {c}" for c in MONEY_COLUMNS), dimension_input=with_values_of_then("dimension_input", dimensions.values()), money_in_dimensions=replaced)
     run("movements.sql")
     run("cohort.sql")
 
@@ -351,8 +351,7 @@ def column_of_then(found):
 def with_values_of_then(table, sources):
     """The table with a column for every value of then that the sources ask for; none before `begin`."""
     asked = {found.groups() for sql in sources for found in THEN.finditer(str(sql))}
-    money = lambda side, c: f"money({side}.{c})" if table == "account_periods" and c in MONEY_COLUMNS else f"{side}.{c}"
-    columns = "".join(f", {money(then, c)} AS {then}__{c}" for then, c in sorted(asked))
+    columns = "".join(f", {then}.{c} AS {then}__{c}" for then, c in sorted(asked))
     return f"""SELECT n.*{columns} FROM {table} n
         LEFT JOIN {table} previous ON previous.account_id = n.account_id AND previous.period_idx = n.period_idx - 1 AND previous.period_idx >= getvariable('begin_idx')
         LEFT JOIN {table} year_ago ON year_ago.account_id = n.account_id AND year_ago.period_idx = n.period_idx - 12 AND year_ago.period_idx >= getvariable('begin_idx')"""

@@ -59,7 +59,7 @@ WITH signs AS (
   UNION ALL SELECT raw_id, min(instant) FROM signs_of_success GROUP BY 1),
 life AS (SELECT raw_id, min(instant) AS instant FROM signs GROUP BY 1),
 signup AS (SELECT account_id AS raw_id, min(signup_date) AS instant FROM stg_accounts GROUP BY 1)
-SELECT m.period_idx, m.account_id, date_trunc('month', min(s.instant)::DATE)::DATE AS cohort_signup
+SELECT m.period_idx, m.account_id, CASE WHEN min(s.instant) < p.end_at THEN date_trunc('month', min(s.instant)::DATE)::DATE END AS cohort_signup
 FROM account_map m JOIN periods p USING (period_idx) LEFT JOIN life l USING (raw_id) LEFT JOIN signup s USING (raw_id)
 GROUP BY m.period_idx, m.account_id, p.end_at HAVING min(l.instant) < p.end_at
 -- What belongs to no account: here in every period, in account_period where there is something of the kind.

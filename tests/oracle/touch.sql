@@ -44,8 +44,9 @@ LEFT JOIN touch_published b ON b.account_id = w.account_id AND b.period_idx = w.
 
 -- Dimension members, one row per account, period and dimension. The query is a UNION ALL made from the params:
 -- the value as text, null as `(unknown)`; accounts without a cohort are left out of the two cohort dimensions.
--- In a dimension `seats` is the account's own column, not the fact.
-CREATE TABLE dimension_wide AS SELECT period_idx, account_id, cohort_first_paid, cohort_signup, {{dimension_columns}} FROM (SELECT * REPLACE (own_seats AS seats) FROM ({{values_of_then}}));
+-- In a dimension `seats` is the account's own column, not the fact, and money is in major units.
+CREATE VIEW dimension_input AS SELECT * REPLACE (own_seats AS seats, {{money_in_dimensions}}) FROM account_periods;
+CREATE TABLE dimension_wide AS SELECT period_idx, account_id, cohort_first_paid, cohort_signup, {{dimension_columns}} FROM ({{dimension_input}});
 CREATE TABLE members AS {{dimension_members}};
 
 CREATE TABLE out_account_period AS

@@ -132,6 +132,8 @@ VARIANTS = {
     "values_of_then": {
         "dimensions": {
             "owner": "owner_id",
+            "more_seats": "seats > previous(seats)",
+            "valuable": "ltv_expected >= 100000.5 OR cs_people_cost > 100",
             "direction": "CASE WHEN previous(closing_mrr) < closing_mrr THEN 'up' WHEN previous(closing_mrr) > closing_mrr THEN 'down' WHEN year_ago(closing_mrr) > 0 THEN 'as it was' END",
         },
         "touch_model": {
