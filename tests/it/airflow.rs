@@ -136,10 +136,10 @@ fn the_dag_waits_for_inputs_publishes_verifies_and_gives_up_on_mistakes() {
     let summary = run.xcom.unwrap();
     assert_eq!(
         (&summary["status"], &summary["periods"], &summary["created"]),
-        (&"success".into(), &2.into(), &20.into())
+        (&"success".into(), &2.into(), &30.into())
     );
     assert_eq!(verify.state, "success");
-    let said = "20 files are as they were published";
+    let said = "30 files are as they were published";
     assert_eq!(verify.xcom, Some(said.into()));
 
     // The same night again: its own instant counts, not today's.
@@ -148,7 +148,7 @@ fn the_dag_waits_for_inputs_publishes_verifies_and_gives_up_on_mistakes() {
     let summary = run.xcom.unwrap();
     assert_eq!(
         (&summary["status"], &summary["up_to_date"]),
-        (&"nothing_to_do".into(), &20.into())
+        (&"nothing_to_do".into(), &30.into())
     );
     assert_eq!(verify.state, "success");
 
@@ -158,9 +158,9 @@ fn the_dag_waits_for_inputs_publishes_verifies_and_gives_up_on_mistakes() {
     let summary = run.xcom.unwrap();
     assert_eq!(
         (&summary["status"], &summary["periods"], &summary["created"]),
-        (&"success".into(), &3.into(), &30.into())
+        (&"success".into(), &3.into(), &45.into())
     );
-    let said = "50 files are as they were published";
+    let said = "75 files are as they were published";
     assert_eq!(verify.xcom, Some(said.into()));
 
     // 2: trying again would not help.
