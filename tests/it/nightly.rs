@@ -172,7 +172,7 @@ fn a_new_month_touches_no_earlier_one() {
     let summary = company.run(MAY_IS_OVER);
     assert_eq!(
         (&summary["created"], &summary["replaced"]),
-        (&8.into(), &0.into())
+        (&10.into(), &0.into())
     );
     let written = written_since(&company.root(), &stamps);
     assert!(
