@@ -5,6 +5,8 @@
 //! at age t it is α / (α + β + t − 1), whose odds are α : (β + t − 1).
 
 use super::kaplan_meier::Step;
+use argmin::core::{CostFunction, Error, Executor};
+use argmin::solver::brent::BrentRoot;
 
 /// The two parameters of the distribution, both above 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,7 +30,7 @@ impl BetaGeometric {
         let (lowest, highest) = (SMALLEST.ln(), LARGEST.ln());
         // The likeliest α is known for any β, so one number is left to be found. It is not always the only maximum.
         let brackets = observed.brackets(lowest, highest).into_iter();
-        let fits = brackets.map(|bracket| observed.maximum(bracket));
+        let fits = brackets.filter_map(|bracket| observed.maximum(bracket));
         let likeliest = fits.max_by(|one, other| {
             let [one, other] = [one, other].map(|fit| observed.log_likelihood(*fit));
             one.total_cmp(&other)
@@ -189,18 +191,21 @@ impl Observed {
         brackets
     }
 
-    /// The maximum in a bracket, by halving it.
-    fn maximum(&self, (mut from, mut to): (f64, f64)) -> BetaGeometric {
-        loop {
-            let middle = from + (to - from) / 2.0;
-            if middle <= from || middle >= to {
-                return self.fit_with(middle.exp());
-            }
-            if self.lateness(middle) < 0.0 {
-                from = middle;
-            } else {
-                to = middle;
-            }
-        }
+    /// The maximum in a bracket: where the likelihood stops rising. Brent's method needs no more than a sign at either end.
+    fn maximum(&self, (from, to): (f64, f64)) -> Option<BetaGeometric> {
+        let solver = BrentRoot::new(from, to, f64::EPSILON);
+        let executor = Executor::new(self, solver).configure(|state| state.max_iters(500));
+        let found = executor.timer(false).run().ok()?;
+        let ln_beta = found.state.best_param?;
+        Some(self.fit_with(ln_beta.exp()))
+    }
+}
+
+impl CostFunction for &Observed {
+    type Param = f64;
+    type Output = f64;
+
+    fn cost(&self, ln_beta: &f64) -> Result<f64, Error> {
+        Ok(self.lateness(*ln_beta))
     }
 }
