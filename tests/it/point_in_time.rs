@@ -279,19 +279,20 @@ fn a_period_knows_nothing_of_what_comes_later() {
         let count = lines.rows.len();
         // Instants are written in UTC, dates are days in Tokyo.
         let is_early = |value: &str| value < if value.len() > 10 { END } else { "2024-07-01" };
-        if column == "signup_date" {
-            // A deal with them is known before they sign up.
+        if table == "accounts" {
+            // A deal with them is known before they sign up: they stay, with what tells of them later.
             let deals = company.lines("opportunities");
             let known = deals.position("account_id");
-            let known: BTreeSet<String> = deals
-                .rows
-                .iter()
-                .map(|row| fields(row)[known].clone())
-                .collect();
-            let (id, signup) = (lines.position("account_id"), lines.position(column));
+            let of_deals = deals.rows.iter().map(|row| fields(row)[known].clone());
+            let of_deals: BTreeSet<String> = of_deals.collect();
+            let (id, dated) = (lines.position("account_id"), lines.position(column));
+            let early = lines.rows.iter().map(|row| fields(row));
+            let early = early.filter(|row| is_early(&row[dated]));
+            let early: BTreeSet<String> = early.map(|row| row[id].clone()).collect();
             lines.rows.retain(|row| {
                 let row = fields(row);
-                is_early(&row[signup]) || known.contains(&row[id])
+                let stays = of_deals.contains(&row[id]) && !early.contains(&row[id]);
+                is_early(&row[dated]) || stays
             });
         } else {
             lines.keep(column, is_early);
