@@ -48,7 +48,7 @@ fn verify_tells_missing_altered_and_orphan_files_apart() {
     let company = Dated::new();
     company.run(APRIL_IS_OVER);
     let ran = upkeep(&company, "verify").succeeded();
-    assert_eq!(ran.stdout, "32 files are as they were published\n");
+    assert_eq!(ran.stdout, "40 files are as they were published\n");
     let good = published_files(&company.root());
 
     let file = |table: &str, month: &str| format!("out/{table}/period={month}-01/part-0.parquet");
@@ -198,7 +198,7 @@ fn runs_and_checks_tell_of_every_unit() {
     let before = hash("2024-04");
     let second = text(&company.run(APRIL_IS_OVER)["run_id"]);
 
-    for (run, expected) in [(&first, 32), (&second, 32)] {
+    for (run, expected) in [(&first, 40), (&second, 40)] {
         let rows = of_run(&root, "runs", run);
         assert_eq!(rows.height(), expected);
         let results = results_of(&root, run);
