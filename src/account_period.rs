@@ -4,6 +4,7 @@
 //! still has its rows.
 
 mod families;
+mod history;
 
 use crate::columns::*;
 use crate::facts::movements::{self, Ledger};
@@ -15,6 +16,7 @@ use chrono::{DateTime, Utc};
 use polars::prelude::*;
 
 pub use families::Details;
+pub use history::{History, history};
 
 /// The facts of every account in every period of a range. Built by [`account_periods`] only.
 #[derive(Clone)]

@@ -14,6 +14,8 @@ pub const COHORT_FIRST_PAID: &str = "cohort_first_paid";
 pub const COHORT_SIGNUP: &str = "cohort_signup";
 /// Index of the period at whose end an account first had MRR.
 pub const FIRST_PAID: &str = "first_paid_index";
+/// Index of the period that a cell of the retention triangle tells of: cohort period + age.
+pub const SEEN: &str = "seen_index";
 
 pub const OPENING_CUSTOMERS: &str = "opening_customers";
 pub const NEW_CUSTOMERS: &str = "new_customers";

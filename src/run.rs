@@ -2,33 +2,29 @@
 
 pub mod inputs;
 pub mod names;
+mod past;
 pub mod published;
 pub mod results;
 mod scores;
 mod tables;
+mod walk;
 
 mod execute;
 pub mod live;
 
-use crate::account_period::{AccountPeriods, Details, account_periods, with_costs};
-use crate::columns::{CURRENCY, PERIOD};
 use crate::config::Pipeline;
 use crate::config::error::Problems;
 use crate::contract::OUTPUT_TABLES;
-use crate::facts::{Context, Inputs};
 use crate::marts::Shape;
 use crate::metrics::catalogue::{self, Catalogue};
 use crate::period::{Period, PeriodRange};
 use crate::plan::Reprocess;
 use crate::publish::manifest::Basis;
-use crate::publish::{Closing, PublishError, Table};
-use crate::segments::dimension;
+use crate::publish::{Closing, PublishError};
 use crate::storage::Storage;
 use chrono::{DateTime, Utc};
-use inputs::{InputError, InputSummary, Listing};
+use inputs::{InputError, Listing};
 use polars::prelude::*;
-use std::collections::BTreeSet;
-use tables::Ingredients;
 
 pub use execute::{Outcome, execute, planned};
 
@@ -47,8 +43,10 @@ pub struct Request {
     pub exclude: Vec<String>,
     /// Which of the periods to compute.
     pub reprocess: Reprocess,
-    /// Periods computed in one pass; all when `None`.
+    /// Periods computed in one step; as many as fit into the memory when `None`.
     pub batch_size: Option<usize>,
+    /// Bytes of memory that the run should keep to.
+    pub memory_limit: u64,
     pub started_at: DateTime<Utc>,
     pub clock: fn() -> DateTime<Utc>,
 }
@@ -89,71 +87,7 @@ pub enum RunError {
     Publish(#[from] PublishError),
 }
 
-/// What a batch of periods comes to.
-struct Computed {
-    tables: Vec<Table>,
-    inputs: Vec<InputSummary>,
-    notices: Vec<String>,
-    /// Periods that lack exchange rates, or come after one that does.
-    unrated: Option<(i32, RunError)>,
-}
-
 impl Project<'_> {
-    /// All tables for all periods of a range, in one pass over the inputs.
-    fn computed(
-        &self,
-        range: PeriodRange,
-        request: &Request,
-        listing: &Listing,
-        progress: &dyn Progress,
-    ) -> Result<Computed, RunError> {
-        let pipeline = self.pipeline;
-        let loaded = inputs::loaded(pipeline, self.catalogue, listing, self.storage, progress)?;
-        let problems = names::unknown_names(pipeline, &loaded.account_columns);
-        if problems.has_errors() {
-            return Err(RunError::Names {
-                problems: Box::new(problems),
-            });
-        }
-        let context = context(pipeline, range);
-        let compute = |stage| move |source| RunError::Compute { stage, source };
-
-        progress.stage("computing the account × period model");
-        let window_days = pipeline
-            .rfm
-            .as_ref()
-            .map_or(1, |rfm| rfm.window_days as i32);
-        let model = account_periods(&loaded.inputs, context, request.as_of, window_days)
-            .and_then(|model| materialised(&model, &loaded.inputs, context))
-            .map_err(compute("the account × period model"))?;
-        let unrated = missing_rates(&model, context)?;
-
-        progress.stage("scoring accounts");
-        let scored = scores::scored(pipeline, &model, context).map_err(compute("scoring"))?;
-
-        progress.stage("building tables");
-        let dimensions = self.dimensions();
-        let ingredients = Ingredients {
-            pipeline,
-            catalogue: self.catalogue,
-            inputs: &loaded.inputs,
-            products: &model.products,
-            details: &model.details,
-            scored: &scored,
-            shape: self.shape(&dimensions, range),
-            context,
-            as_of: request.as_of,
-        };
-        let tables = tables::tables(&ingredients, &wanted_tables(pipeline, request))
-            .map_err(compute("building the tables"))?;
-        Ok(Computed {
-            tables,
-            notices: notices(pipeline, self.catalogue, &loaded.inputs),
-            inputs: loaded.summaries,
-            unrated,
-        })
-    }
-
     fn dimensions(&self) -> Vec<String> {
         self.pipeline
             .dimensions
@@ -211,24 +145,6 @@ pub fn program() -> String {
         env!("CARGO_PKG_VERSION"),
         &blake3::hash(catalogue::SHIPPED.as_bytes()).to_hex()[..8]
     )
-}
-
-/// The periods that the model is computed for: from the first period's trailing windows to the last one published.
-pub fn context(pipeline: &Pipeline, published: PeriodRange) -> Context<'_> {
-    let begin = pipeline
-        .calendar
-        .index_of(pipeline.calendar.begin)
-        .min(published.first);
-    let lead = pipeline.policy.ltv_churn_periods.max(1) as i32;
-    Context {
-        calendar: &pipeline.calendar,
-        currency: &pipeline.currency,
-        policy: &pipeline.policy,
-        range: PeriodRange {
-            first: begin - lead,
-            last: published.last,
-        },
-    }
 }
 
 /// The tables that a request publishes, in catalogue order.
@@ -293,105 +209,4 @@ pub(crate) fn collected_together<const N: usize>(
     frames
         .try_into()
         .map_err(|_| polars_err!(ComputeError: "{found} results of {N} plans"))
-}
-
-/// The model held in memory, so that what follows computes it once.
-fn materialised(
-    model: &AccountPeriods,
-    inputs: &Inputs,
-    context: Context,
-) -> PolarsResult<AccountPeriods> {
-    let facts = collected(model.facts.clone())?.lazy();
-    let held = |frame: &Option<LazyFrame>| -> PolarsResult<Option<LazyFrame>> {
-        let frame = frame.clone().map(collected).transpose()?;
-        Ok(frame.map(IntoLazy::lazy))
-    };
-    let details = &model.details;
-    Ok(AccountPeriods {
-        facts: collected(with_costs(facts, inputs, context)?)?.lazy(),
-        details: Details {
-            onboardings: held(&details.onboardings)?,
-            survey_items: held(&details.survey_items)?,
-            features: held(&details.features)?,
-            phases: held(&details.phases)?,
-        },
-        products: collected(model.products.clone())?.lazy(),
-        missing_rates: collected(model.missing_rates.clone())?.lazy(),
-    })
-}
-
-/// The first period that lacks a rate, and all that are missing. What comes after it counts amounts that nobody can convert.
-fn missing_rates(
-    model: &AccountPeriods,
-    context: Context,
-) -> Result<Option<(i32, RunError)>, RunError> {
-    let failed = |source| RunError::Compute {
-        stage: "looking for missing rates",
-        source,
-    };
-    let order = [PERIOD, CURRENCY];
-    let frame = collected(
-        model
-            .missing_rates
-            .clone()
-            .sort(order, SortMultipleOptions::default()),
-    )
-    .map_err(failed)?;
-    let columns = || -> PolarsResult<_> {
-        Ok((frame.column(PERIOD)?.i32()?, frame.column(CURRENCY)?.str()?))
-    };
-    let (periods, currencies) = columns().map_err(failed)?;
-    let missing: Vec<String> = periods
-        .iter()
-        .zip(currencies.iter())
-        .map(|(period, currency)| {
-            let period = period.map_or_else(String::new, |index| context.calendar.label(index));
-            format!(
-                "{} in {period}",
-                currency.unwrap_or("a row without currency")
-            )
-        })
-        .collect();
-    let first = periods
-        .iter()
-        .map(|period| period.unwrap_or(i32::MIN))
-        .next();
-    Ok(first.map(|first| (first, RunError::MissingRates { missing })))
-}
-
-fn notices(pipeline: &Pipeline, catalogue: &Catalogue, inputs: &Inputs) -> Vec<String> {
-    let mut notices = Vec::new();
-    let needs: BTreeSet<&str> = catalogue
-        .documented()
-        .flat_map(|metric| metric.needs.iter().map(String::as_str))
-        .collect();
-    let available = tables::available(inputs, &pipeline.policy);
-    for need in needs.into_iter().filter(|need| !available.has(need)) {
-        let what = match need {
-            "usage" => "usage_events or usage_sessions",
-            "features" => "usage_events with a column `feature`",
-            "member_onboarding" => "onboarding (by members)",
-            table => table,
-        };
-        let nulled = catalogue.documented();
-        let nulled = nulled.filter(|metric| metric.needs.iter().any(|own| own == need));
-        let nulled: Vec<&str> = nulled.map(|metric| metric.id.as_str()).collect();
-        notices.push(format!(
-            "no {what} is mapped; null are {}",
-            nulled.join(", ")
-        ));
-    }
-    let current: Vec<&str> = pipeline
-        .dimensions
-        .iter()
-        .filter(|dimension| dimension::reads_attributes(dimension))
-        .map(|dimension| dimension.name.as_str())
-        .collect();
-    if !inputs.is_historised && !current.is_empty() {
-        notices.push(format!(
-            "accounts has no valid_from and valid_to: today's values hold for all periods ({})",
-            current.join(", ")
-        ));
-    }
-    notices
 }

@@ -151,6 +151,7 @@ pub fn plan(args: &Args) -> Result<(), Failure> {
         exclude: args.exclude.clone(),
         reprocess: args.reprocess,
         batch_size: None,
+        memory_limit: u64::MAX,
         started_at: at,
         clock: now,
     };

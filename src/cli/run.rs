@@ -171,6 +171,7 @@ fn planned(project: Project, file: &str) -> Result<Asked, Failure> {
         exclude: plan.exclude,
         reprocess: Reprocess::All,
         batch_size: None,
+        memory_limit: u64::MAX,
         started_at,
         clock: now,
     };
@@ -202,6 +203,7 @@ fn asked_of_backfill(args: &BackfillArgs) -> Result<Asked, Failure> {
     }
     let request = Request {
         batch_size: args.batch_size.map(|size| size as usize),
+        memory_limit: u64::MAX,
         ..request(PeriodRange { first, last }, at, &args.common)?
     };
     if args.dry_run {
@@ -247,6 +249,7 @@ fn asked_of_retry(args: &RetryArgs) -> Result<Asked, Failure> {
         exclude: Vec::new(),
         reprocess: Reprocess::Stale,
         batch_size: None,
+        memory_limit: u64::MAX,
         started_at,
         clock: now,
     };
@@ -271,6 +274,7 @@ fn request(periods: PeriodRange, at: DateTime<Utc>, common: &Common) -> Result<R
         exclude: common.exclude.clone(),
         reprocess: common.reprocess,
         batch_size: None,
+        memory_limit: u64::MAX,
         started_at,
         clock: now,
     })

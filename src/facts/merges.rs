@@ -72,6 +72,13 @@ impl AccountMap {
             .collect()
     }
 
+    /// Whether the account of this column takes part in a merge.
+    pub fn involves(&self, account: Expr) -> Expr {
+        let involved: Vec<&str> = self.involved().into_iter().collect();
+        let names = lit(Series::new("involved".into(), involved)).implode(true);
+        account.is_in(names, false)
+    }
+
     /// `period_index`, `account_id`, `survivor_id` for the accounts that count for another one.
     fn frame(&self, range: PeriodRange) -> LazyFrame {
         let mut rows: (Vec<i32>, Vec<String>, Vec<String>) = Default::default();

@@ -6,26 +6,14 @@ use crate::facts::{Context, money};
 use crate::metrics::aggregate::Grouping;
 use polars::prelude::*;
 
-/// One row per period, dimension, member, product, movement and cause.
-///
-/// `accounts` are the account × period rows with their members, `products` the ledger. A member's `opening` is its closing
-/// of the period before; accounts that changed member since stand in `segment_exit` and `segment_entry`.
-pub fn mrr_movements(
+/// What each period closed with: one row per period, account and product with MRR, with the account's member of each grouping.
+pub fn closings(
     accounts: LazyFrame,
     products: LazyFrame,
     groupings: &[Grouping],
-    account_map: &AccountMap,
     context: Context,
-) -> PolarsResult<LazyFrame> {
-    let members: Vec<Expr> = groupings.iter().map(member_of).collect();
-    let members = accounts.select([vec![col(PERIOD), col(ACCOUNT_ID)], members].concat());
-    let key = || [col(PERIOD), col(ACCOUNT_ID)];
-    let joined =
-        |rows: LazyFrame| rows.join(members.clone(), key(), key(), JoinArgs::new(JoinType::Left));
-
-    let moved = joined(account_rows(products.clone(), context)?);
-    // What the previous period closed with, by the members of then, and of now.
-    let earlier = products
+) -> LazyFrame {
+    let closing = products
         .filter(col("closing").gt(money::zero(context.currency)))
         .select([
             col(PERIOD),
@@ -33,7 +21,33 @@ pub fn mrr_movements(
             col(PRODUCT),
             col("closing").alias("mrr"),
         ]);
-    let before = joined(earlier)
+    with_members(closing, accounts, groupings)
+}
+
+fn with_members(rows: LazyFrame, accounts: LazyFrame, groupings: &[Grouping]) -> LazyFrame {
+    let key = || [col(PERIOD), col(ACCOUNT_ID)];
+    let members = groupings.iter().map(member_of);
+    let members = accounts.select(key().into_iter().chain(members).collect::<Vec<_>>());
+    rows.join(members, key(), key(), JoinArgs::new(JoinType::Left))
+}
+
+/// One row per period, dimension, member, product, movement and cause.
+///
+/// `accounts` are the account × period rows with their members, `products` the ledger, `closings` what [`closings`] gives, from the
+/// period before on. A member's `opening` is its closing of the period before; accounts that changed member since stand in
+/// `segment_exit` and `segment_entry`.
+pub fn mrr_movements(
+    accounts: LazyFrame,
+    products: LazyFrame,
+    closings: LazyFrame,
+    groupings: &[Grouping],
+    account_map: &AccountMap,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    let joined = |rows: LazyFrame| with_members(rows, accounts.clone(), groupings);
+    let moved = joined(account_rows(products, context)?);
+    // What the previous period closed with, by the members of then, and of now.
+    let before = closings
         .with_column((col(PERIOD) + lit(1)).alias(PERIOD))
         .filter(col(PERIOD).lt_eq(lit(context.range.last)));
     let names: Vec<String> = groupings
@@ -47,57 +61,52 @@ pub fn mrr_movements(
         .with_column(col(ACCOUNT_ID).alias("was_account"));
     let across = joined(account_map.applied(before, context.range));
 
-    let mut rows = Vec::new();
-    for name in &names {
-        let opening = across.clone().with_column(lit("opening").alias("movement"));
-        let has_moved = col(name.as_str()).neq_missing(col(was(name)));
-        let exit = across.clone().filter(has_moved.clone()).with_columns([
-            lit("segment_exit").alias("movement"),
-            (money::zero(context.currency) - col("mrr")).alias("mrr"),
-        ]);
-        let entry = across
+    // A row is of one account, product, movement and cause; so rows are accounts.
+    let told = |rows: LazyFrame, movement: Expr, cause: Expr, mrr: Expr, member: &str| {
+        rows.select([
+            col(PERIOD),
+            col(PRODUCT),
+            movement.alias("movement"),
+            cause.alias("cause"),
+            mrr.alias("mrr"),
+            col(member).alias(MEMBER),
+        ])
+    };
+    let none = || lit(NULL).cast(DataType::String);
+    let of_grouping = |name: &String| {
+        let (now, then) = (name.as_str(), was(name));
+        let changed = across.clone().filter(col(now).neq_missing(col(&then)));
+        // Several accounts may have become one on their way.
+        let entered = changed
             .clone()
-            .filter(has_moved)
-            .with_column(lit("segment_entry").alias("movement"));
-        let none = lit(NULL).cast(DataType::String).alias("cause");
-        let of = |frame: LazyFrame, account: &str, member: Expr| {
-            frame.with_column(none.clone()).select([
-                col(PERIOD),
-                col(account).alias(ACCOUNT_ID),
-                col(PRODUCT),
+            .group_by([PERIOD, ACCOUNT_ID, PRODUCT, now].map(col))
+            .agg([col("mrr").sum()]);
+        let left = money::zero(context.currency) - col("mrr");
+        let rows = [
+            told(across.clone(), lit("opening"), none(), col("mrr"), &then),
+            told(changed, lit("segment_exit"), none(), left, &then),
+            told(entered, lit("segment_entry"), none(), col("mrr"), now),
+            told(
+                moved.clone(),
                 col("movement"),
                 col("cause"),
                 col("mrr"),
-                lit(name.as_str()).alias(DIMENSION),
-                member.alias(MEMBER),
+                now,
+            ),
+        ];
+        let key = [PERIOD, MEMBER, PRODUCT, "movement", "cause"].map(col);
+        Ok(concat(rows, UnionArgs::default())?
+            .group_by(key)
+            .agg([
+                col("mrr").sum(),
+                len().cast(DataType::Int64).alias("accounts"),
             ])
-        };
-        rows.push(of(opening, "was_account", col(was(name))));
-        rows.push(of(exit, "was_account", col(was(name))));
-        rows.push(of(entry, ACCOUNT_ID, col(name.as_str())));
-        rows.push(moved.clone().select([
-            col(PERIOD),
-            col(ACCOUNT_ID),
-            col(PRODUCT),
-            col("movement"),
-            col("cause"),
-            col("mrr"),
-            lit(name.as_str()).alias(DIMENSION),
-            col(name.as_str()).alias(MEMBER),
-        ]));
-    }
-    let key = [PERIOD, DIMENSION, MEMBER, PRODUCT, "movement", "cause"].map(col);
-    Ok(concat(rows, UnionArgs::default())?
-        .filter(col(MEMBER).is_not_null())
-        .group_by(key)
-        .agg([
-            col("mrr").sum(),
-            col(ACCOUNT_ID)
-                .n_unique()
-                .cast(DataType::Int64)
-                .alias("accounts"),
-        ])
-        .filter(col("mrr").neq(money::zero(context.currency))))
+            .filter(col(MEMBER).is_not_null())
+            .with_column(lit(now).alias(DIMENSION)))
+    };
+    let rows: Vec<LazyFrame> = names.iter().map(of_grouping).collect::<PolarsResult<_>>()?;
+    let is_something = col("mrr").neq(money::zero(context.currency));
+    Ok(concat(rows, UnionArgs::default())?.filter(is_something))
 }
 
 fn member_of(grouping: &Grouping) -> Expr {

@@ -64,12 +64,11 @@ pub fn part(id: &str, side: &str) -> String {
     format!("{id}:{side}")
 }
 
-/// One row per period, dimension and member; of each metric its value under its id, and its sides.
-pub fn evaluated(
-    accounts: LazyFrame,
+/// One row per period, dimension and member: `days_in_period`, and the sides that are made from the rows of a group.
+pub fn sums(
+    accounts: &LazyFrame,
     groupings: &[Grouping],
     catalogue: &Catalogue,
-    estimates: &[Estimate],
     available: &Available,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
@@ -80,19 +79,29 @@ pub fn evaluated(
             sums.push(value.alias(part(&metric.id, side)));
         }
     }
-    let key = || [col(PERIOD), col(DIMENSION), col(MEMBER)];
     let grouped = groupings.iter().map(|grouping| {
+        let member = grouping.member.clone().cast(DataType::String).alias(MEMBER);
+        // Rows without a member are left out once they are one: a copy of the accounts for each grouping would be dear.
         accounts
             .clone()
-            .with_columns([
-                lit(grouping.dimension.as_str()).alias(DIMENSION),
-                grouping.member.clone().cast(DataType::String).alias(MEMBER),
-            ])
-            .filter(col(MEMBER).is_not_null())
-            .group_by(key())
+            .group_by([col(PERIOD), member])
             .agg(sums.clone())
+            .filter(col(MEMBER).is_not_null())
+            .with_column(lit(grouping.dimension.as_str()).alias(DIMENSION))
     });
-    let mut groups = concat(grouped.collect::<Vec<_>>(), UnionArgs::default())?;
+    concat(grouped.collect::<Vec<_>>(), UnionArgs::default())
+}
+
+/// One row per period, dimension and member of `sums`; of each metric its value under its id, and its sides. Metrics that look
+/// back need the sums of the periods that they look at.
+pub fn evaluated(
+    sums: LazyFrame,
+    catalogue: &Catalogue,
+    estimates: &[Estimate],
+    available: &Available,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    let mut groups = sums;
     for metric in catalogue.metrics() {
         if let Some(estimator) = metric.estimator {
             groups = with_estimate(groups, metric, estimator, estimates);

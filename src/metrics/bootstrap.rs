@@ -14,6 +14,7 @@ use super::catalogue::intervals::below;
 use super::catalogue::{Catalogue, DAYS_IN_PERIOD, Interval, Metric};
 use super::references::References;
 use crate::columns::*;
+use crate::config::Calendar;
 use crate::facts::Context;
 use crate::period::PeriodRange;
 use crate::sql::SqlExpr;
@@ -21,51 +22,69 @@ use draws::{Drawn, member_column, sum_column};
 use polars::prelude::*;
 use std::collections::BTreeMap;
 
-/// `<id>:lower` and `<id>:upper` of every metric that is drawn, by published period, dimension and member; `None` where
-/// nothing is.
-pub fn bounds(
-    accounts: LazyFrame,
-    groupings: &[Grouping],
-    catalogue: &Catalogue,
-    available: &Available,
-    context: Context,
-    published: PeriodRange,
-) -> PolarsResult<Option<LazyFrame>> {
-    let samples = context.policy.bootstrap_samples as usize;
-    let drawn: Vec<&Metric> = drawn_metrics(catalogue)
-        .into_iter()
-        .filter(|metric| available.has_all(metric))
-        .collect();
-    if samples == 0 || drawn.is_empty() {
-        return Ok(None);
-    }
-    let needed = needed_for(&drawn, catalogue);
+/// What is drawn of a catalogue, and how.
+pub struct Bootstrap<'a> {
+    /// The metrics that get bounds.
+    drawn: Vec<&'a Metric>,
+    /// These, and those that their formulas rest on.
+    needed: Vec<Metric>,
+    available: &'a Available,
+    context: Context<'a>,
+    samples: usize,
+}
 
-    // What is summed over accounts, each thing once.
-    let mut summed: Vec<SqlExpr> = Vec::new();
-    let mut own_sides = Vec::new();
-    for metric in &needed {
-        for (side, expression) in sides(metric).filter(|(_, sql)| is_of_group(metric, sql)) {
-            let value = match available.has_all(metric) {
-                true => {
-                    let formula = over_sums(expression, &mut summed)?;
-                    finite(with_constants(&formula, col(DAYS_IN_PERIOD), context)?)
-                }
-                false => lit(NULL).cast(DataType::Float64),
-            };
-            own_sides.push(value.alias(part(&metric.id, side)));
-        }
+impl<'a> Bootstrap<'a> {
+    /// `None` where nothing is drawn.
+    pub fn of(
+        catalogue: &'a Catalogue,
+        available: &'a Available,
+        context: Context<'a>,
+    ) -> Option<Self> {
+        let samples = context.policy.bootstrap_samples as usize;
+        let drawn: Vec<&Metric> = drawn_metrics(catalogue)
+            .into_iter()
+            .filter(|metric| available.has_all(metric))
+            .collect();
+        (samples > 0 && !drawn.is_empty()).then(|| Self {
+            needed: needed_for(&drawn, catalogue),
+            drawn,
+            available,
+            context,
+            samples,
+        })
     }
-    let summed = summed.iter().enumerate().map(|(number, sql)| {
-        let value = with_constants(sql, col(DAYS_IN_PERIOD), context)?;
-        Ok(value.alias(sum_column(number)))
-    });
-    let summed = summed.collect::<PolarsResult<Vec<Expr>>>()?;
-    let metrics: Vec<&Metric> = needed.iter().collect();
-    let first = published.first - reach(&metrics, context);
-    let rows = accounts
-        .filter(col(PERIOD).is_between(lit(first), lit(published.last), ClosedInterval::Both))
-        .select(
+
+    /// How many periods before its own the bounds of a period rest on: those that are pooled, or referred to.
+    pub fn reach(&self) -> i32 {
+        reach(
+            &self.needed.iter().collect::<Vec<_>>(),
+            self.context.calendar,
+        )
+    }
+
+    /// The sums of every draw: one row per dimension, member, period of `accounts` and draw, in this order.
+    pub fn sums(&self, accounts: LazyFrame, groupings: &[Grouping]) -> PolarsResult<LazyFrame> {
+        // What is summed over accounts, each thing once.
+        let mut summed: Vec<SqlExpr> = Vec::new();
+        let mut own_sides = Vec::new();
+        for metric in &self.needed {
+            for (side, expression) in sides(metric).filter(|(_, sql)| is_of_group(metric, sql)) {
+                let value = match self.available.has_all(metric) {
+                    true => {
+                        let formula = over_sums(expression, &mut summed)?;
+                        finite(with_constants(&formula, col(DAYS_IN_PERIOD), self.context)?)
+                    }
+                    false => lit(NULL).cast(DataType::Float64),
+                };
+                own_sides.push(value.alias(part(&metric.id, side)));
+            }
+        }
+        let summed = summed.iter().enumerate().map(|(number, sql)| {
+            let value = with_constants(sql, col(DAYS_IN_PERIOD), self.context)?;
+            Ok(value.alias(sum_column(number)))
+        });
+        let summed = summed.collect::<PolarsResult<Vec<Expr>>>()?;
+        let rows = accounts.select(
             [
                 vec![col(PERIOD), col(ACCOUNT_ID), col(DAYS_IN_PERIOD)],
                 groupings.iter().enumerate().map(member).collect(),
@@ -73,52 +92,66 @@ pub fn bounds(
             ]
             .concat(),
         );
-    let plan = Drawn {
-        dimensions: groupings
-            .iter()
-            .map(|grouping| grouping.dimension.clone())
-            .collect(),
-        sums: summed.len(),
-        samples,
-    };
-    let schema = plan.schema();
-    let draws = rows.map(
-        move |rows| plan.drawn(&rows),
-        OptFlags::empty(),
-        Some(Arc::new(move |_: &Schema| Ok(schema.clone()))),
-        Some("draws of accounts"),
-    );
-    let key = [DIMENSION, MEMBER, PERIOD, DRAW].map(col);
-    let days = vec![col(DAYS_IN_PERIOD)];
-    let groups = draws.select([key.to_vec(), days, own_sides].concat());
-    let references = References::of(metrics.iter().copied());
-    let is_joined = !references.is_empty();
-    let values = with_values(
-        groups,
-        &metrics,
-        references,
-        Some(samples),
-        available,
-        context,
-    )?;
-
-    let ids: Vec<String> = drawn.iter().map(|metric| metric.id.clone()).collect();
-    let own = ids.iter().map(|id| col(id.as_str()));
-    let mut values = values
-        .select(key.iter().cloned().chain(own).collect::<Vec<_>>())
-        .filter(col(PERIOD).gt_eq(lit(published.first)));
-    // Joins keep no order.
-    if is_joined {
-        values = values.sort_by_exprs(key, SortMultipleOptions::default());
+        let plan = Drawn {
+            dimensions: groupings
+                .iter()
+                .map(|grouping| grouping.dimension.clone())
+                .collect(),
+            sums: summed.len(),
+            samples: self.samples,
+        };
+        let schema = plan.schema();
+        let draws = rows.map(
+            move |rows| plan.drawn(&rows),
+            OptFlags::empty(),
+            Some(Arc::new(move |_: &Schema| Ok(schema.clone()))),
+            Some("draws of accounts"),
+        );
+        let days = vec![col(DAYS_IN_PERIOD)];
+        Ok(draws.select([KEY.map(col).to_vec(), days, own_sides].concat()))
     }
-    let schema = bounds_schema(&ids);
-    Ok(Some(values.map(
-        move |values| order_statistics(&values, &ids, samples),
-        OptFlags::empty(),
-        Some(Arc::new(move |_: &Schema| Ok(schema.clone()))),
-        Some("bounds of draws"),
-    )))
+
+    /// `<id>:lower` and `<id>:upper` of every metric that is drawn, by published period, dimension and member. `sums` are those
+    /// of the published periods and of the [`Self::reach`] before, in their order.
+    pub fn bounds(&self, sums: LazyFrame, published: PeriodRange) -> PolarsResult<LazyFrame> {
+        let metrics: Vec<&Metric> = self.needed.iter().collect();
+        let references = References::of(metrics.iter().copied());
+        let is_joined = !references.is_empty();
+        let samples = self.samples;
+        let values = with_values(
+            sums,
+            &metrics,
+            references,
+            Some(samples),
+            self.available,
+            self.context,
+        )?;
+        let ids: Vec<String> = self.drawn.iter().map(|metric| metric.id.clone()).collect();
+        let own = ids.iter().map(|id| col(id.as_str()));
+        let is_published = col(PERIOD).is_between(
+            lit(published.first),
+            lit(published.last),
+            ClosedInterval::Both,
+        );
+        let mut values = values
+            .select(KEY.map(col).into_iter().chain(own).collect::<Vec<_>>())
+            .filter(is_published);
+        // Joins keep no order.
+        if is_joined {
+            values = values.sort(KEY, SortMultipleOptions::default());
+        }
+        let schema = bounds_schema(&ids);
+        Ok(values.map(
+            move |values| order_statistics(&values, &ids, samples),
+            OptFlags::empty(),
+            Some(Arc::new(move |_: &Schema| Ok(schema.clone()))),
+            Some("bounds of draws"),
+        ))
+    }
 }
+
+/// The order of sums of draws.
+pub const KEY: [&str; 4] = [DIMENSION, MEMBER, PERIOD, DRAW];
 
 /// The metrics whose bounds are published, or that a published interval goes through.
 fn drawn_metrics(catalogue: &Catalogue) -> Vec<&Metric> {
@@ -152,8 +185,8 @@ fn needed_for(drawn: &[&Metric], catalogue: &Catalogue) -> Vec<Metric> {
 }
 
 /// How many periods before its own the values of a period rest on: those that are pooled, or referred to.
-fn reach(metrics: &[&Metric], context: Context) -> i32 {
-    let per_year = context.calendar.grain.periods_per_year();
+pub fn reach(metrics: &[&Metric], calendar: &Calendar) -> i32 {
+    let per_year = calendar.grain.periods_per_year();
     let mut of_metrics: BTreeMap<&str, i32> = BTreeMap::new();
     for metric in metrics {
         let of = |name: &str| of_metrics.get(name).copied().unwrap_or(0);

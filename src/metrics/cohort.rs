@@ -10,14 +10,14 @@ use crate::period::PeriodRange;
 use crate::sql::quotient;
 use polars::prelude::*;
 
-/// Index of the period that a cell tells of: cohort period + age.
-const SEEN: &str = "seen_index";
 /// The sums of a cell.
 const MEASURES: [&str; 5] = ["customers", "mrr", "revenue", "cohort_mrr", "retained"];
 
-/// One row per period of `published`, cohort and age (docs/definitions.md § 5). `accounts` must reach from `begin` on.
+/// The retention triangle as of every period of `published` (docs/definitions.md § 5): one row per period, cohort and age.
+/// `seen` and `merged` are what [`seen`] and [`merged`] give, from `begin` on.
 pub fn cohort_retention(
-    accounts: LazyFrame,
+    seen: LazyFrame,
+    merged: Option<LazyFrame>,
     map: &AccountMap,
     begin: i32,
     published: PeriodRange,
@@ -25,7 +25,14 @@ pub fn cohort_retention(
     context: Context,
 ) -> PolarsResult<LazyFrame> {
     let max_age = || lit(context.policy.cohort_max_age as i32);
-    let cells = cells(accounts, map, published, context)?
+    let periods = df!(PERIOD => published.indices().collect::<Vec<_>>())?.lazy();
+    let apart = seen
+        .cross_join(periods.clone(), None)
+        .filter(col(SEEN).lt_eq(col(PERIOD)))
+        .select(cell_columns());
+    let merged = merged.map(|rows| merged_cells(rows, map, periods, published, context));
+    let cells = [Some(apart), merged].into_iter().flatten();
+    let cells = concat(cells.collect::<Vec<_>>(), UnionArgs::default())?
         .filter(col(FIRST_PAID).gt_eq(lit(begin)))
         .with_column((col(SEEN) - col(FIRST_PAID)).alias("age"))
         .filter(col("age").is_between(lit(0), max_age(), ClosedInterval::Both))
@@ -84,42 +91,17 @@ pub fn cohort_retention(
         ]))
 }
 
-/// Sums per published period, cohort and period seen from it; several rows may stand for one cell.
-fn cells(
-    accounts: LazyFrame,
-    map: &AccountMap,
-    published: PeriodRange,
-    context: Context,
-) -> PolarsResult<LazyFrame> {
-    let periods = df!(PERIOD => published.indices().collect::<Vec<_>>())?.lazy();
-    if map.is_empty() {
-        return Ok(unmerged_cells(accounts, periods, context));
-    }
-    let involved: Vec<&str> = map.involved().into_iter().collect();
-    let names = lit(Series::new("involved".into(), involved)).implode(true);
-    let is_involved = col(ACCOUNT_ID).is_in(names, false);
-    let apart = unmerged_cells(
-        accounts.clone().filter(is_involved.clone().not()),
-        periods.clone(),
-        context,
-    );
-    let merged = merged_cells(
-        accounts.filter(is_involved),
-        map,
-        periods,
-        published,
-        context,
-    );
-    concat([apart, merged], UnionArgs::default())
-}
-
-/// Cells of accounts that never take part in a merge: the same in whichever period they are published.
-fn unmerged_cells(accounts: LazyFrame, published: LazyFrame, context: Context) -> LazyFrame {
+/// Sums per cohort and period seen, of the accounts that never take part in a merge: the same in whichever period they are
+/// published.
+pub fn seen(accounts: LazyFrame, map: &AccountMap, context: Context) -> LazyFrame {
     let max_age = lit(context.policy.cohort_max_age as i32);
-    accounts
-        .with_column(col(PERIOD).alias(SEEN))
-        .filter((col(SEEN) - col(FIRST_PAID)).lt_eq(max_age))
-        .group_by([col(FIRST_PAID), col(SEEN)])
+    let apart = match map.is_empty() {
+        true => accounts,
+        false => accounts.filter(map.involves(col(ACCOUNT_ID)).not()),
+    };
+    apart
+        .filter((col(PERIOD) - col(FIRST_PAID)).lt_eq(max_age))
+        .group_by([col(FIRST_PAID), col(PERIOD)])
         .agg([
             col(CLOSING_CUSTOMERS).sum().alias("customers"),
             col(CLOSING_MRR).sum().alias("mrr"),
@@ -127,9 +109,26 @@ fn unmerged_cells(accounts: LazyFrame, published: LazyFrame, context: Context) -
             col(COHORT_MRR).sum(),
             col(RETAINED_COHORT_MRR).sum().alias("retained"),
         ])
-        .cross_join(published, None)
-        .filter(col(SEEN).lt_eq(col(PERIOD)))
-        .select(cell_columns())
+        .rename([PERIOD], [SEEN], true)
+}
+
+/// What is needed of the accounts that take part in a merge; `None` if there are none.
+pub fn merged(accounts: LazyFrame, map: &AccountMap) -> Option<LazyFrame> {
+    let columns = [
+        PERIOD,
+        ACCOUNT_ID,
+        FIRST_PAID,
+        COHORT_MRR,
+        CLOSING_MRR,
+        REVENUE,
+    ]
+    .map(col);
+    let rows = || {
+        accounts
+            .filter(map.involves(col(ACCOUNT_ID)))
+            .select(columns)
+    };
+    (!map.is_empty()).then(rows)
 }
 
 /// Cells of the other accounts, each past period seen with the merges of the published one. The published period's own row

@@ -7,19 +7,19 @@ use polars::prelude::*;
 
 /// Adds `ltv_to_date`, `ltv_expected` and `ltv_percentile` to account × period rows (docs/definitions.md § 6).
 ///
-/// `segment` is the column whose members' churn an account is expected to follow; `None` is the whole company.
+/// `churn` is what [`churn`] gives for the whole company, from `ltv_churn_periods` before the rows on; `by_segment` the column
+/// whose members' churn an account is rather expected to follow, with the same by member.
 pub fn with_ltv(
     accounts: LazyFrame,
-    segment: Option<&str>,
+    churn: LazyFrame,
+    by_segment: Option<(&str, LazyFrame)>,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
     let margin = || lit(context.policy.gross_margin.to_string()).cast(money::working());
-    let company = trailing_churn(accounts.clone(), None, context);
-    let mut frame = accounts
-        .clone()
-        .left_join(company, col(PERIOD), col(PERIOD));
-    if let Some(segment) = segment {
-        let by_segment = trailing_churn(accounts, Some(segment), context).rename(
+    let company = trailing(churn, None, context);
+    let mut frame = accounts.left_join(company, col(PERIOD), col(PERIOD));
+    if let Some((segment, churn)) = by_segment {
+        let by_segment = trailing(churn, Some(segment), context).rename(
             ["churned", "opened"],
             ["segment_churned", "segment_opened"],
             true,
@@ -102,22 +102,23 @@ pub fn with_ltv(
         )))
 }
 
-/// Churned and opening customers pooled over the trailing `ltv_churn_periods`, per period (and member of `segment`).
-fn trailing_churn(accounts: LazyFrame, segment: Option<&str>, context: Context) -> LazyFrame {
+/// Churned and opening customers per period (and member of `segment`).
+pub fn churn(accounts: LazyFrame, segment: Option<&str>) -> LazyFrame {
+    let key = std::iter::once(PERIOD).chain(segment).map(col);
+    accounts.group_by(key.collect::<Vec<_>>()).agg([
+        col(CHURNED_CUSTOMERS).sum().alias("churned"),
+        col(OPENING_CUSTOMERS).sum().alias("opened"),
+    ])
+}
+
+/// The same pooled over the trailing `ltv_churn_periods`.
+fn trailing(churn: LazyFrame, segment: Option<&str>, context: Context) -> LazyFrame {
+    const SINCE: &str = "__since";
     let periods = context.policy.ltv_churn_periods as i32;
-    let members: Vec<Expr> = segment.into_iter().map(col).collect();
-    let per_period = accounts
-        .group_by([vec![col(PERIOD).alias("__since")], members.clone()].concat())
-        .agg([
-            col(CHURNED_CUSTOMERS).sum().alias("churned"),
-            col(OPENING_CUSTOMERS).sum().alias("opened"),
-        ]);
-    each_period(
-        per_period,
-        col("__since"),
-        col("__since") + lit(periods - 1),
-        context.range,
-    )
-    .group_by([vec![col(PERIOD)], members].concat())
-    .agg([col("churned").sum(), col("opened").sum()])
+    let key = std::iter::once(PERIOD).chain(segment).map(col);
+    let last = col(SINCE) + lit(periods - 1);
+    let per_period = churn.rename([PERIOD], [SINCE], true);
+    each_period(per_period, col(SINCE), last, context.range)
+        .group_by(key.collect::<Vec<_>>())
+        .agg([col("churned").sum(), col("opened").sum()])
 }

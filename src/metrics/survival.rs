@@ -15,7 +15,7 @@ use beta_geometric::BetaGeometric;
 use kaplan_meier::{Exits, Step, kaplan_meier, median};
 use polars::prelude::*;
 
-pub use subjects::exits;
+pub use subjects::{exits, kept};
 
 const AGE: &str = "age";
 const CHURNED: &str = "churned";

@@ -2,7 +2,8 @@
 
 use super::live::{Live, held};
 use super::results::{RunResults, RunStatus};
-use super::{Computed, Progress, Project, Request, RunError, inputs, wanted_tables};
+use super::walk::{Computed, Walk};
+use super::{Progress, Project, Request, RunError, inputs, wanted_tables};
 use crate::columns::PERIOD;
 use crate::contract;
 use crate::fault::step;
@@ -181,18 +182,32 @@ impl Run<'_> {
         if chosen.is_empty() {
             return None;
         }
-        if let Err(error) = self.checked_schema(chosen) {
-            return Some(self.failed(chosen, &[], error));
-        }
+        let begun = self
+            .checked_schema(chosen)
+            .and_then(|()| self.begun(chosen));
+        let mut walk = match begun {
+            Ok(walk) => walk,
+            Err(error) => return Some(self.failed(chosen, &[], error)),
+        };
         let mut first = None;
-        let size = self.request.batch_size.unwrap_or(usize::MAX).max(1);
-        let batches: Vec<&[PeriodPlan]> = chosen.chunks(size.min(chosen.len())).collect();
-        for (number, batch) in batches.iter().enumerate() {
-            let later = batches[number + 1..].concat();
-            let mut computed = match self.computed(batch) {
+        for step in walk.steps(self.request.batch_size, self.request.memory_limit) {
+            let of = |is_one: &dyn Fn(i32) -> bool| -> Vec<PeriodPlan> {
+                let plans = chosen.iter().filter(|plan| is_one(plan.index));
+                plans.cloned().collect()
+            };
+            let batch = of(&|index| (step.first..=step.last).contains(&index));
+            let later = of(&|index| index > step.last);
+            let published = (!batch.is_empty()).then(|| range_of(&batch));
+            let mut computed = match walk.step(step, published) {
                 Ok(computed) => computed,
-                // The next batch reads the same inputs.
-                Err(error) => return Some(first.unwrap_or(self.failed(batch, &later, error))),
+                // The next step needs this one.
+                Err(error) => {
+                    let (failed, rest) = match batch.is_empty() {
+                        true => (&later, &batch),
+                        false => (&batch, &later),
+                    };
+                    return Some(first.unwrap_or(self.failed(failed, rest, error)));
+                }
             };
             let unrated = computed.unrated.take();
             let (rated, rateless): (Vec<&PeriodPlan>, Vec<&PeriodPlan>) = batch
@@ -203,12 +218,14 @@ impl Run<'_> {
                     continue;
                 };
                 let ends_run = matches!(&error, RunError::Publish(error) if error.ends_run());
-                let rest: Vec<PeriodPlan> =
-                    rated[at + 1..].iter().map(|plan| (*plan).clone()).collect();
-                let rest = if ends_run {
-                    [rest, later.clone()].concat()
-                } else {
-                    Vec::new()
+                let rest: Vec<PeriodPlan> = match ends_run {
+                    true => rated[at + 1..]
+                        .iter()
+                        .copied()
+                        .chain(&later)
+                        .cloned()
+                        .collect(),
+                    false => Vec::new(),
                 };
                 let error = self.failed(std::slice::from_ref(*plan), &rest, error);
                 if ends_run {
@@ -217,9 +234,11 @@ impl Run<'_> {
                 first.get_or_insert(error);
             }
             if let Some((_, error)) = unrated {
-                let rateless: Vec<PeriodPlan> = rateless.into_iter().cloned().collect();
+                // What comes after a period that lacks a rate counts amounts that nobody can convert.
+                let rateless: Vec<PeriodPlan> =
+                    rateless.into_iter().cloned().chain(later).collect();
                 let error = self.failed(&rateless, &[], error);
-                first.get_or_insert(error);
+                return Some(first.unwrap_or(error));
             }
         }
         first
@@ -243,13 +262,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn computed(&self, batch: &[PeriodPlan]) -> Result<Computed, RunError> {
-        let range = range_of(batch);
-        let last = self.project.pipeline.calendar.period(range.last);
+    /// Reads the inputs.
+    fn begun(&self, chosen: &[PeriodPlan]) -> Result<Walk<'_>, RunError> {
+        let published = range_of(chosen);
+        let last = self.project.pipeline.calendar.period(published.last);
         let files = inputs::to_read(self.listing, &last);
-        let computed = self
-            .project
-            .computed(range, self.request, &files, self.progress)?;
+        let walk = Walk::begun(self.project, self.request, published, &files, self.progress)?;
         // What was planned, read and fingerprinted must be one and the same.
         let now = inputs::listed(self.project.pipeline, self.project.storage)?;
         let changes = self.moved(&now, &last);
@@ -257,9 +275,9 @@ impl Run<'_> {
             return Err(InputError::Moved { changes }.into());
         }
         let mut results = held(self.results);
-        results.inputs = computed.inputs.clone();
-        results.notices = computed.notices.clone();
-        Ok(computed)
+        results.inputs = walk.inputs().to_vec();
+        results.notices = walk.notices();
+        Ok(walk)
     }
 
     fn moved(&self, now: &Listing, last: &Period) -> Vec<String> {

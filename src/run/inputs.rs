@@ -85,6 +85,7 @@ pub struct Loaded {
     pub summaries: Vec<InputSummary>,
     /// Account columns that dimensions and rules may name.
     pub account_columns: Vec<String>,
+    pub account_count: usize,
 }
 
 /// The files of every mapped source.
@@ -258,6 +259,7 @@ pub fn loaded(
         inputs,
         summaries,
         account_columns: account_columns(account_staged),
+        account_count: frames.get("accounts").map_or(0, DataFrame::height),
     })
 }
 

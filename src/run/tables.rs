@@ -1,23 +1,25 @@
 //! Model and scores → the tables that a request publishes.
 
 use super::collected;
+use super::past::Past;
 use super::scores::Scored;
 use crate::account_period::{Details, periods};
 use crate::columns::*;
-use crate::config::Pipeline;
-use crate::config::{Estimator, Policy};
+use crate::config::{Calendar, Estimator, Pipeline, Policy};
 use crate::contract;
 use crate::facts::{Context, Inputs};
 use crate::marts::{self, Shape};
-use crate::metrics::aggregate::{Available, Estimate, evaluated};
-use crate::metrics::catalogue::Catalogue;
-use crate::metrics::{bootstrap, breakdown, cohort, drivers, interval, survival, target};
+use crate::metrics::aggregate::{Available, Estimate, Grouping, evaluated, sums};
+use crate::metrics::bootstrap::{self, Bootstrap, reach as reach_of_metrics};
+use crate::metrics::catalogue::{Catalogue, Metric};
+use crate::metrics::{breakdown, cohort, drivers, interval, survival, target};
+use crate::period::PeriodRange;
 use crate::publish::Table;
 use crate::segments::rfm;
 use chrono::{DateTime, Utc};
 use polars::prelude::*;
 
-/// All that tables are made of.
+/// All that tables are made of: a step of the run, and what is known of the periods before it.
 pub(super) struct Ingredients<'a> {
     pub pipeline: &'a Pipeline,
     pub catalogue: &'a Catalogue,
@@ -27,30 +29,44 @@ pub(super) struct Ingredients<'a> {
     /// Facts below the account.
     pub details: &'a Details,
     pub scored: &'a Scored,
-    pub shape: Shape<'a>,
+    /// The periods of the step.
     pub context: Context<'a>,
     pub as_of: DateTime<Utc>,
+    /// The first period that the run publishes.
+    pub first_published: i32,
 }
 
-/// The wanted tables, each with the rows of all published periods.
-pub(super) fn tables(from: &Ingredients, wanted: &[&'static str]) -> PolarsResult<Vec<Table>> {
-    let all_periods = periods(from.context, from.as_of)?;
-    let needs_kpis = wanted.iter().any(|table| table.starts_with("kpi_"));
-    let needs_exits = wanted.contains(&"survival")
-        || (needs_kpis && from.catalogue.needs(Estimator::ExpectedLifetime));
-    let exits = if needs_exits {
-        exits(from)?
-    } else {
-        LazyFrame::default()
+/// What a step adds to the past, together with it.
+#[derive(Default)]
+struct Known {
+    exits: LazyFrame,
+    estimates: Vec<Estimate>,
+    sums: LazyFrame,
+    draws: Option<LazyFrame>,
+    closings: LazyFrame,
+    cohorts: LazyFrame,
+    merged: Option<LazyFrame>,
+}
+
+/// The wanted tables of the periods that `shape` names, if it does; `past` learns of the step.
+pub(super) fn tables(
+    from: &Ingredients,
+    past: &mut Past,
+    wanted: &[&'static str],
+    shape: Option<Shape>,
+) -> PolarsResult<Vec<Table>> {
+    let known = learnt(from, past, wanted)?;
+    let Some(shape) = shape else {
+        return Ok(Vec::new());
     };
-    let kpis = if needs_kpis {
-        collected(kpis(from, &exits)?)?.lazy()
-    } else {
-        LazyFrame::default()
+    let all_periods = periods(from.context, from.as_of)?;
+    let kpis = match needs_kpis(wanted) {
+        true => collected(kpis(from, &known, shape)?)?.lazy(),
+        false => LazyFrame::default(),
     };
     let table = |name: &&'static str| {
-        let frame = frame(from, name, &kpis, &exits, &all_periods)?;
-        let conformed = marts::conformed(frame, all_periods.clone(), name, from.shape);
+        let frame = frame(from, name, &kpis, &known, shape)?;
+        let conformed = marts::conformed(frame, all_periods.clone(), name, shape);
         Ok(Table {
             contract: contract::of(name),
             rows: collected(conformed)?,
@@ -59,15 +75,122 @@ pub(super) fn tables(from: &Ingredients, wanted: &[&'static str]) -> PolarsResul
     wanted.iter().map(table).collect()
 }
 
+fn needs_kpis(wanted: &[&str]) -> bool {
+    wanted.iter().any(|table| table.starts_with("kpi_"))
+}
+
+fn needs_exits(wanted: &[&str], catalogue: &Catalogue) -> bool {
+    let by_kpis = needs_kpis(wanted) && catalogue.needs(Estimator::ExpectedLifetime);
+    wanted.contains(&"survival") || by_kpis
+}
+
+/// How many periods before its own the tables of a period rest on, beside those that their members rest on; `None` for all.
+pub(super) fn reach(catalogue: &Catalogue, wanted: &[&str], calendar: &Calendar) -> Option<i32> {
+    if needs_exits(wanted, catalogue) {
+        return None;
+    }
+    let kpis = match needs_kpis(wanted) {
+        true => reach_of_kpis(catalogue, wanted, calendar),
+        false => 0,
+    };
+    Some(kpis.max(i32::from(wanted.contains(&"mrr_movements"))))
+}
+
+/// How many periods before its own the KPIs of a period rest on, or are compared with.
+fn reach_of_kpis(catalogue: &Catalogue, wanted: &[&str], calendar: &Calendar) -> i32 {
+    let metrics: Vec<&Metric> = catalogue.metrics().collect();
+    let compared = match wanted.contains(&"kpi_drivers") {
+        true => calendar.grain.periods_per_year(),
+        false => 0,
+    };
+    reach_of_metrics(&metrics, calendar) + compared
+}
+
 /// What metrics may need.
 pub(super) fn available(inputs: &Inputs, policy: &Policy) -> Available {
     Available::of(inputs.mapped.clone(), inputs.features.is_some(), policy)
 }
 
-/// The catalogue evaluated for the total, every dimension and every cohort.
-fn kpis(from: &Ingredients, exits: &LazyFrame) -> PolarsResult<LazyFrame> {
+/// Adds to `past` what later steps need of this one.
+fn learnt(from: &Ingredients, past: &mut Past, wanted: &[&str]) -> PolarsResult<Known> {
+    let mut known = Known::default();
+    let PeriodRange { first, last } = from.context.range;
+    let calendar = from.context.calendar;
+    let begin = calendar.index_of(calendar.begin);
     let groupings = marts::groupings(from.pipeline);
-    let accounts = from.scored.accounts.clone();
+    let map = &from.inputs.account_map;
+    let accounts = || from.scored.accounts.clone();
+    let reach = reach_of_kpis(from.catalogue, wanted, calendar);
+    // Before these, no group is looked at.
+    let since = (from.first_published - reach).max(first);
+    let of_groups = accounts().filter(col(PERIOD).gt_eq(lit(since)));
+    // And of these, nothing is forgotten before a later step has looked at it.
+    let forgotten = last + 1 - reach;
+
+    if needs_exits(wanted, from.catalogue) {
+        let range = PeriodRange {
+            first: since.max(begin),
+            last,
+        };
+        let earlier = past.subjects.rows();
+        let exits = survival::exits(accounts(), earlier, &groupings, map, begin, range)?;
+        let exits = collected(exits)?;
+        let kept = survival::kept(accounts(), &groupings, map);
+        past.subjects.add(collected(kept)?)?;
+        known.exits = past.exits.before(exits.clone().lazy())?;
+        past.exits.add_since(exits, forgotten)?;
+    }
+    if needs_kpis(wanted) {
+        let available = available(from.inputs, from.context.policy);
+        let sums = sums(
+            &of_groups,
+            &groupings,
+            from.catalogue,
+            &available,
+            from.context,
+        )?;
+        let sums = collected(sums)?;
+        known.sums = past.sums.before(sums.clone().lazy())?;
+        past.sums.add_since(sums, forgotten)?;
+        if let Some(bootstrap) = Bootstrap::of(from.catalogue, &available, from.context) {
+            let is_drawn = col(PERIOD).gt_eq(lit(from.first_published - bootstrap.reach()));
+            let draws = collected(bootstrap.sums(accounts().filter(is_drawn), &groupings)?)?;
+            let all = past.draws.before(draws.clone().lazy())?;
+            known.draws = Some(match past.draws.rows() {
+                Some(_) => all.sort(bootstrap::KEY, SortMultipleOptions::default()),
+                None => all,
+            });
+            past.draws.add_since(draws, last + 1 - bootstrap.reach())?;
+        }
+        known.estimates = estimates(from, past, &known.exits, &groupings, forgotten)?;
+    }
+    if wanted.contains(&"mrr_movements") {
+        let products = from.products.clone();
+        let closings = marts::closings(accounts(), products, &groupings, from.context);
+        let closings = collected(closings)?;
+        known.closings = past.closings.before(closings.clone().lazy())?;
+        past.closings.add_since(closings, last)?;
+    }
+    if wanted.contains(&"cohort_retention") {
+        let seen = collected(cohort::seen(accounts(), map, from.context))?;
+        past.cohorts.add(seen)?;
+        known.cohorts = past.cohorts.all();
+        if let Some(merged) = cohort::merged(accounts(), map) {
+            past.merged.add(collected(merged)?)?;
+            known.merged = Some(past.merged.all());
+        }
+    }
+    Ok(known)
+}
+
+/// What routines make of the catalogue.
+fn estimates(
+    from: &Ingredients,
+    past: &mut Past,
+    exits: &LazyFrame,
+    groupings: &[Grouping],
+    forgotten: i32,
+) -> PolarsResult<Vec<Estimate>> {
     let mut estimates = Vec::new();
     if from.catalogue.needs(Estimator::ExpectedLifetime) {
         let lifetimes = survival::expected_lifetimes(exits.clone(), from.context);
@@ -80,58 +203,48 @@ fn kpis(from: &Ingredients, exits: &LazyFrame) -> PolarsResult<LazyFrame> {
     if let Some(durations) = &from.details.onboardings
         && from.catalogue.needs(Estimator::OnboardingDays)
     {
-        let rows = breakdown::in_groups(durations.clone(), &accounts, &groupings, &[]);
+        let accounts = &from.scored.accounts;
+        let rows = breakdown::in_groups(durations.clone(), accounts, groupings, &[]);
         let columns = [PERIOD, DIMENSION, MEMBER, "days", "is_completed"].map(col);
         let rows: Vec<LazyFrame> = rows.map(|rows| rows.select(columns.clone())).collect();
         let medians = survival::median_days(concat(rows, UnionArgs::default())?);
+        let medians = collected(medians)?;
         estimates.push(Estimate {
             by: Estimator::OnboardingDays,
-            rows: collected(medians)?.lazy(),
+            rows: past.onboarding_days.before(medians.clone().lazy())?,
         });
+        past.onboarding_days.add_since(medians, forgotten)?;
     }
-    let available = available(from.inputs, from.context.policy);
-    let (catalogue, context) = (from.catalogue, from.context);
-    let drawn = bootstrap::bounds(
-        accounts.clone(),
-        &groupings,
-        catalogue,
-        &available,
-        context,
-        from.shape.published,
-    )?;
-    let values = evaluated(
-        accounts, &groupings, catalogue, &estimates, &available, context,
-    )?;
-    interval::with_intervals(values, drawn, catalogue, &available, context)
+    Ok(estimates)
 }
 
-/// Who left and who stayed, for the survival table and the lifetimes that metrics rest on.
-fn exits(from: &Ingredients) -> PolarsResult<LazyFrame> {
-    let calendar = from.context.calendar;
-    let begin = calendar.index_of(calendar.begin);
-    let mut range = from.shape.published;
-    if from.catalogue.looks_back() {
-        range.first = begin.min(range.first);
-    }
-    let exits = survival::exits(
-        from.scored.accounts.clone(),
-        &marts::groupings(from.pipeline),
-        &from.inputs.account_map,
-        begin,
-        range,
+/// The catalogue evaluated for the total, every dimension and every cohort.
+fn kpis(from: &Ingredients, known: &Known, shape: Shape) -> PolarsResult<LazyFrame> {
+    let available = available(from.inputs, from.context.policy);
+    let (catalogue, context) = (from.catalogue, from.context);
+    let drawn = match (&known.draws, Bootstrap::of(catalogue, &available, context)) {
+        (Some(draws), Some(bootstrap)) => Some(bootstrap.bounds(draws.clone(), shape.published)?),
+        _ => None,
+    };
+    let values = evaluated(
+        known.sums.clone(),
+        catalogue,
+        &known.estimates,
+        &available,
+        context,
     )?;
-    Ok(collected(exits)?.lazy())
+    interval::with_intervals(values, drawn, catalogue, &available, context)
 }
 
 fn frame(
     from: &Ingredients,
     table: &str,
     kpis: &LazyFrame,
-    exits: &LazyFrame,
-    all_periods: &LazyFrame,
+    known: &Known,
+    shape: Shape,
 ) -> PolarsResult<LazyFrame> {
     let accounts = || from.scored.accounts.clone();
-    let published = from.shape.published;
+    let published = shape.published;
     match table {
         "kpi_values" => marts::kpi_values(kpis.clone(), from.catalogue, from.context.policy),
         "kpi_summary" => Ok(marts::kpi_summary(kpis.clone(), from.catalogue)),
@@ -153,13 +266,14 @@ fn frame(
             from.context.policy.at_risk_within,
             published,
         ),
-        "kpi_drivers" => kpi_drivers(from, kpis.clone()),
+        "kpi_drivers" => kpi_drivers(from, kpis.clone(), shape),
         "mrr_movements" => {
             let groupings = marts::groupings(from.pipeline);
             let map = &from.inputs.account_map;
             marts::mrr_movements(
                 accounts(),
                 from.products.clone(),
+                known.closings.clone(),
                 &groupings,
                 map,
                 from.context,
@@ -170,26 +284,35 @@ fn frame(
                 .pipeline
                 .calendar
                 .index_of(from.pipeline.calendar.begin);
-            let has_revenue = from.inputs.invoice_lines.is_some();
-            let map = &from.inputs.account_map;
             let triangle = cohort::cohort_retention(
-                accounts(),
-                map,
+                known.cohorts.clone(),
+                known.merged.clone(),
+                &from.inputs.account_map,
                 begin,
                 published,
-                has_revenue,
+                from.inputs.invoice_lines.is_some(),
                 from.context,
             )?;
-            Ok(marts::with_cohort_start(triangle, all_periods.clone()))
-        }
-        "survival" => {
-            let is_published = col(PERIOD).gt_eq(lit(published.first));
-            Ok(survival::survival(
-                exits.clone().filter(is_published),
-                from.context,
+            let range = PeriodRange {
+                first: begin.min(published.first),
+                last: published.last,
+            };
+            let context = Context {
+                range,
+                ..from.context
+            };
+            Ok(marts::with_cohort_start(
+                triangle,
+                periods(context, from.as_of)?,
             ))
         }
-        "account_period" => Ok(marts::account_period(accounts(), from.shape.dimensions)),
+        "survival" => {
+            let PeriodRange { first, last } = published;
+            let is_published = col(PERIOD).is_between(lit(first), lit(last), ClosedInterval::Both);
+            let exits = known.exits.clone().filter(is_published);
+            Ok(survival::survival(exits, from.context))
+        }
+        "account_period" => Ok(marts::account_period(accounts(), shape.dimensions)),
         "rfm_scores" => Ok(from.scored.rfm.clone().unwrap_or_default()),
         "rfm_boundaries" => match (&from.scored.rfm, &from.pipeline.rfm) {
             (Some(scores), Some(rules)) => rfm::rfm_boundaries(scores.clone(), rules),
@@ -201,12 +324,12 @@ fn frame(
     }
 }
 
-fn kpi_drivers(from: &Ingredients, kpis: LazyFrame) -> PolarsResult<LazyFrame> {
+fn kpi_drivers(from: &Ingredients, kpis: LazyFrame, shape: Shape) -> PolarsResult<LazyFrame> {
     let groupings = marts::groupings(from.pipeline);
     let calendar = from.context.calendar;
-    let published = from.shape.published;
+    let published = shape.published;
     match drivers::compared(kpis, &groupings, from.catalogue, calendar, published)? {
         Some(compared) => drivers::kpi_drivers(collected(compared)?.lazy(), from.catalogue),
-        None => Ok(marts::no_rows("kpi_drivers", from.shape)),
+        None => Ok(marts::no_rows("kpi_drivers", shape)),
     }
 }

@@ -1,12 +1,13 @@
 //! Dimensions: the text by which accounts are grouped, as of each period's end.
 
-use super::earlier::with_earlier;
+use super::earlier::{read_of_earlier, with_earlier};
 use crate::columns::*;
 use crate::config::{Calendar, Dimension};
 use crate::contract::{self, Kind};
 use crate::facts::attributes::PLAN_COLUMNS;
 use crate::sql::{self, Scope, SqlExpr};
 use polars::prelude::*;
+use std::collections::BTreeSet;
 
 /// The column that holds a dimension's member beside an account's own columns, which may bear the same name.
 pub fn member_column(dimension: &str) -> String {
@@ -38,9 +39,10 @@ fn columns(dimension: &Dimension) -> Vec<String> {
         .map_or_else(|_| Vec::new(), |expression| expression.columns().to_vec())
 }
 
-/// Adds the members of `dimensions` to account × period rows.
+/// Adds the members of `dimensions` to account × period rows; `past` as [`with_earlier`] takes it.
 pub fn with_members<'a>(
     accounts: LazyFrame,
+    past: Option<&DataFrame>,
     dimensions: impl Iterator<Item = &'a Dimension>,
     calendar: &Calendar,
 ) -> PolarsResult<LazyFrame> {
@@ -61,9 +63,23 @@ pub fn with_members<'a>(
     }
     let read = expressions.iter().flat_map(SqlExpr::references);
     let earlier: Vec<String> = read.map(|reference| reference.column()).collect();
-    Ok(with_earlier(accounts, expressions.iter(), own, calendar)
-        .with_columns(members)
-        .drop(by_name(earlier, false, false)))
+    Ok(
+        with_earlier(accounts, past, expressions.iter(), own, calendar)?
+            .with_columns(members)
+            .drop(by_name(earlier, false, false)),
+    )
+}
+
+/// The columns that dimensions read of earlier periods, and how far back: see [`read_of_earlier`].
+pub fn reads_of_earlier(
+    dimensions: &[Dimension],
+    calendar: &Calendar,
+) -> PolarsResult<(BTreeSet<String>, i32)> {
+    let expressions = dimensions
+        .iter()
+        .map(|dimension| expression(&dimension.sql, &dimension.name))
+        .collect::<PolarsResult<Vec<_>>>()?;
+    Ok(read_of_earlier(expressions.iter(), own, calendar))
 }
 
 /// The column that a dimension means: of the seats, what the CRM says.

@@ -7,21 +7,47 @@ use crate::period::PeriodRange;
 use crate::sql::{self, Scope, SqlExpr};
 use polars::prelude::*;
 
+/// What was segmented before the periods at hand.
+#[derive(Default, Clone, Copy)]
+pub struct Before<'a> {
+    /// Account × period rows, as [`with_earlier`] takes them.
+    pub accounts: Option<&'a DataFrame>,
+    /// Rows of this table, of the [`reach`] periods before.
+    pub segments: Option<&'a DataFrame>,
+}
+
+/// How many periods before its own the touch model of a period rests on.
+pub fn reach(rules: &TouchModel) -> i32 {
+    window(rules.hold_periods as usize) as i32
+}
+
+/// The rules' conditions, in order.
+pub fn conditions(rules: &TouchModel) -> PolarsResult<Vec<SqlExpr>> {
+    rules.rules.iter().map(condition).collect()
+}
+
 /// Rows of the published table are customers at the period's end. Columns: see `schemas/output/touch_segments.yaml`.
 ///
-/// `published_from` is the calendar's first period: no history before it is kept or looked at.
+/// `range` begins with the calendar at the earliest: no history before it is kept or looked at.
 pub fn touch_segments(
     accounts: LazyFrame,
+    before: Before,
     rules: &TouchModel,
     range: PeriodRange,
     calendar: &Calendar,
 ) -> PolarsResult<LazyFrame> {
-    let conditions = rules.rules.iter().map(condition);
-    let conditions = conditions.collect::<PolarsResult<Vec<_>>>()?;
-    let accounts = with_earlier(accounts, conditions.iter(), |name| name, calendar);
+    let conditions = conditions(rules)?;
+    let accounts = with_earlier(
+        accounts,
+        before.accounts,
+        conditions.iter(),
+        |name| name,
+        calendar,
+    )?;
     let is_in_range =
         col(PERIOD).is_between(lit(range.first), lit(range.last), ClosedInterval::Both);
-    let customers = accounts.filter(col(CLOSING_CUSTOMERS).eq(lit(1i64)).and(is_in_range));
+    let is_customer = col(CLOSING_CUSTOMERS).eq(lit(1i64));
+    let customers = accounts.filter(is_customer.and(is_in_range.clone()));
     let ruled = with_fired_rule(customers, rules)?;
     let kept = [
         PERIOD,
@@ -34,8 +60,10 @@ pub fn touch_segments(
     ]
     .map(col);
     let hold = rules.hold_periods as usize;
-    let sorted = ruled
-        .select(kept)
+    let earlier = before.segments.map(|rows| rows.clone().lazy());
+    let all = earlier.into_iter().chain([ruled]);
+    let all: Vec<LazyFrame> = all.map(|rows| rows.select(kept.clone())).collect();
+    let sorted = concat(all, UnionArgs::default())?
         .sort([ACCOUNT_ID, PERIOD], SortMultipleOptions::default());
     let held = sorted.map(
         move |frame| with_hold(frame, hold),
@@ -61,7 +89,7 @@ pub fn touch_segments(
     }
     let was_served = col("previous_touch_model").is_not_null();
     let is_changed = was_served.and(col("previous_touch_model").neq_missing(col(TOUCH_MODEL)));
-    Ok(held.with_columns([
+    Ok(held.filter(is_in_range).with_columns([
         is_changed.alias("is_changed"),
         col(TOUCH_MODEL)
             .neq_missing(col("rule_model"))
@@ -149,11 +177,16 @@ fn with_hold(mut frame: DataFrame, hold: usize) -> PolarsResult<DataFrame> {
     Ok(frame)
 }
 
+/// How many periods are looked at to tell whether a model holds.
+fn window(hold: usize) -> usize {
+    4 * (hold + 1) + 1
+}
+
 /// The model after a history of what the rules said, oldest first: that of the latest run of more than `hold` equal
 /// periods within the last 4 · (hold + 1) + 1, or, if there is none, the oldest of those. Bounded, so that a period can be
 /// computed again without all of the past.
 pub fn held_model<'a>(history: &[Option<&'a str>], hold: usize) -> Option<&'a str> {
-    let window = &history[history.len().saturating_sub(4 * (hold + 1) + 1)..];
+    let window = &history[history.len().saturating_sub(window(hold))..];
     let stable = window
         .windows(hold + 1)
         .rev()

@@ -17,15 +17,21 @@ const SEEN: &str = "__seen";
 /// One row per period of `range`, dimension, member and age at which anybody churned for the first time or was followed to the
 /// period's end: `period_index`, `dimension`, `member`, `age`, `churned`, `censored`, in that order (docs/definitions.md § 13).
 ///
-/// `accounts` must reach from `begin` on, the first period whose new customers are followed.
+/// `accounts` are the rows of `range`, `earlier` those that [`kept`] keeps of the periods from `begin` on, the first whose new
+/// customers are followed.
 pub fn exits(
     accounts: LazyFrame,
+    earlier: Option<&DataFrame>,
     groupings: &[Grouping],
     map: &AccountMap,
     begin: i32,
     range: PeriodRange,
 ) -> PolarsResult<LazyFrame> {
-    let subjects = subjects(accounts, map, begin, range)?;
+    let accounts = accounts.select(columns(groupings));
+    let earlier = earlier.map(|rows| rows.clone().lazy());
+    let known = [earlier, Some(accounts)].into_iter().flatten();
+    let known = concat(known.collect::<Vec<_>>(), UnionArgs::default())?;
+    let subjects = subjects(known, map, begin, range)?;
     let has_churned = || col(ENDED).is_not_null();
     let age = coalesce(&[col(ENDED), col(PERIOD)]) - col(FIRST_PAID);
     let count = |who: Expr| who.cast(DataType::Int64).sum();
@@ -51,6 +57,41 @@ pub fn exits(
     Ok(all.sort(key, SortMultipleOptions::default()))
 }
 
+/// The rows that later periods need: of an account that never takes part in a merge, those in which it churned; of the others all.
+pub fn kept(accounts: LazyFrame, groupings: &[Grouping], map: &AccountMap) -> LazyFrame {
+    let has_left = col(CLOSING_CUSTOMERS).eq(lit(0i64));
+    let just = col(OPENING_CUSTOMERS)
+        .eq(lit(1i64))
+        .or(col(PERIOD).eq(col(FIRST_PAID) + lit(1)));
+    let mut is_kept = has_left.and(just).and(col(PERIOD).gt(col(FIRST_PAID)));
+    if !map.is_empty() {
+        is_kept = is_kept.or(map.involves(col(ACCOUNT_ID)));
+    }
+    accounts.filter(is_kept).select(columns(groupings))
+}
+
+/// What is read of a row of an account.
+fn columns(groupings: &[Grouping]) -> Vec<Expr> {
+    let own = [
+        PERIOD,
+        ACCOUNT_ID,
+        FIRST_PAID,
+        COHORT_FIRST_PAID,
+        COHORT_SIGNUP,
+        CLOSING_CUSTOMERS,
+    ];
+    let mut names: Vec<String> = own.map(str::to_owned).to_vec();
+    for grouping in groupings {
+        let members = grouping.member.clone().meta().root_names();
+        for name in members.iter().map(ToString::to_string) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names.into_iter().map(col).collect()
+}
+
 /// One row per period and account followed in it, with [`ENDED`], its cohorts as of the period, and all else as of the period
 /// of its churn.
 fn subjects(
@@ -72,12 +113,10 @@ fn subjects(
                 .map(|name| col(*name))
                 .collect::<Vec<_>>(),
         );
-    let involved: Vec<&str> = map.involved().into_iter().collect();
-    let ended = if involved.is_empty() {
+    let ended = if map.is_empty() {
         ended_alone(followed, accounts.clone())
     } else {
-        let names = lit(Series::new("involved".into(), involved)).implode(true);
-        let is_involved = || col(ACCOUNT_ID).is_in(names.clone(), false);
+        let is_involved = || map.involves(col(ACCOUNT_ID));
         let alone = ended_alone(
             followed.clone().filter(is_involved().not()),
             accounts.clone(),

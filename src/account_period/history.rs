@@ -1,0 +1,196 @@
+//! What is needed of periods that are not published and whose accounts need no members: who churned, and what cohorts paid.
+//!
+//! Made from what accounts had at period ends, without the rest of the model.
+
+use crate::columns::*;
+use crate::facts::movements::snapshot_range;
+use crate::facts::{Context, Inputs, fx, money, mrr, revenue};
+use polars::prelude::*;
+
+/// Periods gone by.
+pub struct History {
+    /// As [`crate::metrics::lifetime::churn`] of the company.
+    pub churn: LazyFrame,
+    /// As [`crate::metrics::cohort::seen`].
+    pub seen: LazyFrame,
+    /// As [`crate::metrics::cohort::merged`].
+    pub merged: Option<LazyFrame>,
+    /// As [`super::AccountPeriods::missing_rates`].
+    pub missing_rates: LazyFrame,
+}
+
+/// The periods of the context.
+pub fn history(inputs: &Inputs, context: Context) -> PolarsResult<History> {
+    let map = &inputs.account_map;
+    let rates = fx::period_rates(inputs.fx_rates.clone(), context)?;
+    let versions = mrr::versions(inputs, context);
+    let range = snapshot_range(context);
+    let key = || [col(PERIOD), col(ACCOUNT_ID)];
+    let closing = mrr::snapshots(versions.clone(), rates.clone(), range, context)
+        .group_by(key())
+        .agg([col("mrr").sum()])
+        .cache();
+    let in_range = |rows: LazyFrame| {
+        let (first, last) = (lit(context.range.first), lit(context.range.last));
+        rows.filter(col(PERIOD).is_between(first, last, ClosedInterval::Both))
+    };
+    let leg = |by: i32, name: &str, other: &str| {
+        let shifted = closing.clone().select([
+            col(PERIOD) + lit(by),
+            col(ACCOUNT_ID),
+            col("mrr").alias(name),
+            money::zero(context.currency).alias(other),
+        ]);
+        let columns = [PERIOD, ACCOUNT_ID, "opening", "closing"].map(col);
+        in_range(shifted).select(columns)
+    };
+    let legs = [leg(1, "opening", "closing"), leg(0, "closing", "opening")];
+    let legs = concat(legs, UnionArgs::default())?;
+    let has = |leg: &str| col(leg).sum().gt(money::zero(context.currency));
+    let count = |who: Expr| who.cast(DataType::Int64).sum();
+    let churn = map
+        .applied(legs, context.range)
+        .group_by(key())
+        .agg([
+            has("opening").alias("opened"),
+            has("closing").not().alias("left"),
+        ])
+        .group_by([col(PERIOD)])
+        .agg([
+            count(col("opened").and(col("left"))).alias("churned"),
+            count(col("opened")),
+        ]);
+
+    let mut missing = vec![mrr::missing_rates(
+        versions.clone(),
+        rates.clone(),
+        range,
+        context,
+    )?];
+    let revenue = match &inputs.invoice_lines {
+        None => None,
+        Some(lines) => {
+            missing.push(revenue::missing_rates(
+                lines.clone(),
+                rates.clone(),
+                context,
+            ));
+            let index = context.calendar.index_of_date(col("day"));
+            let daily = revenue::daily(lines.clone(), rates.clone(), context);
+            let daily = daily.with_column(index.alias(PERIOD));
+            let of_period = in_range(daily).group_by(key()).agg([col(REVENUE).sum()]);
+            Some(of_period.cache())
+        }
+    };
+    let no_money = || lit(NULL).cast(money::summed(context.currency));
+    let rows = |frame: LazyFrame, mrr: Expr, revenue: Expr| {
+        frame.select([
+            col(PERIOD),
+            col(ACCOUNT_ID),
+            mrr.cast(money::summed(context.currency)).alias(CLOSING_MRR),
+            revenue.cast(money::summed(context.currency)).alias(REVENUE),
+        ])
+    };
+    // Without invoices, revenue is not known; with them, it is nothing where there are none.
+    let nothing = || match revenue {
+        Some(_) => money::zero(context.currency),
+        None => no_money(),
+    };
+    let mut activity = vec![rows(in_range(closing.clone()), col("mrr"), nothing())];
+    activity.extend(
+        revenue
+            .clone()
+            .map(|revenue| rows(revenue, money::zero(context.currency), col(REVENUE))),
+    );
+    let activity = concat(activity, UnionArgs::default())?;
+    let origins = mrr::origins(versions, rates, context).cache();
+    let merged = (!map.is_empty()).then(|| {
+        let nothing = [
+            lit(NULL).cast(DataType::Int32).alias(FIRST_PAID),
+            no_money().alias(COHORT_MRR),
+        ];
+        let columns = [
+            PERIOD,
+            ACCOUNT_ID,
+            FIRST_PAID,
+            COHORT_MRR,
+            CLOSING_MRR,
+            REVENUE,
+        ]
+        .map(col);
+        activity
+            .clone()
+            .filter(map.involves(col(ACCOUNT_ID)))
+            .with_columns(nothing)
+            .select(columns)
+    });
+    Ok(History {
+        churn,
+        seen: seen(activity, origins, inputs, context)?,
+        merged,
+        missing_rates: concat(missing, UnionArgs::default())?.unique(None, UniqueKeepStrategy::Any),
+    })
+}
+
+/// Sums per cohort and period. Every account of a cohort counts in each of its periods with what it began with; the rest comes from
+/// those that were active.
+fn seen(
+    activity: LazyFrame,
+    origins: LazyFrame,
+    inputs: &Inputs,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    let map = &inputs.account_map;
+    let zero = || money::zero(context.currency);
+    let origins = match map.is_empty() {
+        true => origins,
+        false => origins.filter(map.involves(col(ACCOUNT_ID)).not()),
+    };
+    let shrunk = col(CLOSING_MRR).lt(col(COHORT_MRR));
+    let retained = when(shrunk)
+        .then(col(CLOSING_MRR))
+        .otherwise(col(COHORT_MRR));
+    let active = activity
+        .group_by([col(PERIOD), col(ACCOUNT_ID)])
+        .agg([col(CLOSING_MRR).sum(), col(REVENUE).sum()])
+        .inner_join(origins.clone(), col(ACCOUNT_ID), col(ACCOUNT_ID))
+        .filter(col(FIRST_PAID).lt_eq(col(PERIOD)))
+        .select([
+            col(FIRST_PAID),
+            col(PERIOD).alias(SEEN),
+            col(CLOSING_MRR)
+                .gt(zero())
+                .cast(DataType::Int64)
+                .alias("customers"),
+            col(CLOSING_MRR).alias("mrr"),
+            col(REVENUE),
+            zero().alias(COHORT_MRR),
+            retained.alias("retained"),
+        ]);
+    let periods: Vec<i32> = context.range.indices().collect();
+    let cohorts = origins
+        .group_by([col(FIRST_PAID)])
+        .agg([col(COHORT_MRR).sum()])
+        .cross_join(df!(SEEN => periods)?.lazy(), None)
+        .filter(col(FIRST_PAID).lt_eq(col(SEEN)))
+        .select([
+            col(FIRST_PAID),
+            col(SEEN),
+            lit(0i64).alias("customers"),
+            zero().alias("mrr"),
+            lit(NULL)
+                .cast(money::summed(context.currency))
+                .alias(REVENUE),
+            col(COHORT_MRR),
+            zero().alias("retained"),
+        ]);
+    let max_age = lit(context.policy.cohort_max_age as i32);
+    let measures = ["customers", "mrr", REVENUE, COHORT_MRR, "retained"];
+    let columns = [FIRST_PAID, SEEN].into_iter().chain(measures).map(col);
+    let columns: Vec<Expr> = columns.collect();
+    let all = [active, cohorts].map(|rows| rows.select(columns.clone()));
+    Ok(concat(all, UnionArgs::default())?
+        .filter((col(SEEN) - col(FIRST_PAID)).lt_eq(max_age))
+        .group_by([col(FIRST_PAID), col(SEEN)])
+        .agg(measures.map(|name| col(name).sum())))
+}

@@ -1,0 +1,296 @@
+//! A run's way through time: step by step, each a few periods, with what was learnt of the ones before.
+
+use super::inputs::{self, InputSummary, Listing, Loaded};
+use super::past::Past;
+use super::scores;
+use super::tables::{self, Ingredients};
+use super::{Progress, Project, Request, RunError, collected, names, wanted_tables};
+use crate::account_period::{
+    AccountPeriods, Details, History, account_periods, history, with_costs,
+};
+use crate::columns::{CURRENCY, PERIOD};
+use crate::config::Pipeline;
+use crate::facts::{Context, Inputs};
+use crate::metrics::catalogue::Catalogue;
+use crate::period::PeriodRange;
+use crate::publish::Table;
+use crate::segments::dimension;
+use polars::prelude::*;
+use std::collections::BTreeSet;
+
+/// Bytes that a row of an account and a period takes at the height of a step, with all that is made of it: measured, see
+/// benches/RESULTS.md.
+const BYTES_PER_ROW: u64 = 16_000;
+
+/// What a step comes to.
+pub(super) struct Computed {
+    pub tables: Vec<Table>,
+    /// Periods that lack exchange rates, or come after one that does.
+    pub unrated: Option<(i32, RunError)>,
+}
+
+/// A run on its way: the inputs, read once, and what is known of the periods it has been through.
+pub(super) struct Walk<'a> {
+    project: &'a Project<'a>,
+    request: &'a Request,
+    progress: &'a dyn Progress,
+    loaded: Loaded,
+    past: Past,
+    /// The periods that it goes through.
+    range: PeriodRange,
+    /// The first one that it publishes.
+    first_published: i32,
+    wanted: Vec<&'static str>,
+}
+
+impl<'a> Walk<'a> {
+    /// Reads the inputs of the periods from `published.first` to `published.last`, and what the first of them needs of the past.
+    pub fn begun(
+        project: &'a Project<'a>,
+        request: &'a Request,
+        published: PeriodRange,
+        listing: &Listing,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, RunError> {
+        let pipeline = project.pipeline;
+        let catalogue = project.catalogue;
+        let loaded = inputs::loaded(pipeline, catalogue, listing, project.storage, progress)?;
+        let problems = names::unknown_names(pipeline, &loaded.account_columns);
+        if problems.has_errors() {
+            return Err(RunError::Names {
+                problems: Box::new(problems),
+            });
+        }
+        let wanted = wanted_tables(pipeline, request);
+        let calendar = &pipeline.calendar;
+        // Lifetime value looks at the churn of the periods before.
+        let lead = pipeline.policy.ltv_churn_periods.max(1) as i32;
+        let begin = calendar.index_of(calendar.begin).min(published.first) - lead;
+        let compute = |source| RunError::Compute {
+            stage: "looking at what has to be computed",
+            source,
+        };
+        let first = match tables::reach(catalogue, &wanted, calendar) {
+            None => begin,
+            Some(reach) => {
+                let members = scores::reach(pipeline, calendar).map_err(compute)?;
+                begin.max(published.first - reach - members)
+            }
+        };
+        let mut walk = Self {
+            project,
+            request,
+            progress,
+            loaded,
+            past: Past::default(),
+            range: PeriodRange {
+                first,
+                last: published.last,
+            },
+            first_published: published.first,
+            wanted,
+        };
+        if first > begin {
+            let before = PeriodRange {
+                first: begin,
+                last: first - 1,
+            };
+            let context = walk.context(before);
+            let history = history(&walk.loaded.inputs, context).map_err(compute)?;
+            if let Some((_, lacking)) = missing_rates(history.missing_rates.clone(), context)? {
+                return Err(lacking);
+            }
+            walk.remember(history).map_err(compute)?;
+        }
+        Ok(walk)
+    }
+
+    pub fn inputs(&self) -> &[InputSummary] {
+        &self.loaded.summaries
+    }
+
+    pub fn notices(&self) -> Vec<String> {
+        notices(
+            self.project.pipeline,
+            self.project.catalogue,
+            &self.loaded.inputs,
+        )
+    }
+
+    /// The steps to go: `size` periods each, or as many as fit into `memory` bytes.
+    pub fn steps(&self, size: Option<usize>, memory: u64) -> Vec<PeriodRange> {
+        let fitting = memory / BYTES_PER_ROW / self.loaded.account_count.max(1) as u64;
+        let size = size.map_or(fitting, |size| size as u64).max(1);
+        let size = i32::try_from(size).unwrap_or(i32::MAX);
+        let PeriodRange { first, last } = self.range;
+        let steps = (first..=last).step_by(size as usize);
+        steps
+            .map(|first| PeriodRange {
+                first,
+                last: first.saturating_add(size - 1).min(last),
+            })
+            .collect()
+    }
+
+    /// What is needed of periods whose accounts need no members: who churned, and the cohorts.
+    fn remember(&mut self, history: History) -> PolarsResult<()> {
+        let needs_cohorts = self.wanted.contains(&"cohort_retention");
+        self.past.churn.add(collected(history.churn)?)?;
+        if needs_cohorts {
+            self.past.cohorts.add(collected(history.seen)?)?;
+            if let Some(merged) = history.merged {
+                self.past.merged.add(collected(merged)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn context(&self, range: PeriodRange) -> Context<'a> {
+        let pipeline = self.project.pipeline;
+        Context {
+            calendar: &pipeline.calendar,
+            currency: &pipeline.currency,
+            policy: &pipeline.policy,
+            range,
+        }
+    }
+
+    /// The next step: the tables of those of its periods that are in `published`.
+    pub fn step(
+        &mut self,
+        range: PeriodRange,
+        published: Option<PeriodRange>,
+    ) -> Result<Computed, RunError> {
+        let pipeline = self.project.pipeline;
+        let context = self.context(range);
+        let inputs = &self.loaded.inputs;
+        let compute = |stage| move |source| RunError::Compute { stage, source };
+
+        self.progress.stage("computing the account × period model");
+        let window_days = pipeline
+            .rfm
+            .as_ref()
+            .map_or(1, |rfm| rfm.window_days as i32);
+        let model = account_periods(inputs, context, self.request.as_of, window_days)
+            .and_then(|model| materialised(&model, inputs, context))
+            .map_err(compute("the account × period model"))?;
+        let unrated = missing_rates(model.missing_rates.clone(), context)?;
+
+        self.progress.stage("scoring accounts");
+        let scored = scores::scored(pipeline, &model, &mut self.past, context)
+            .map_err(compute("scoring"))?;
+
+        self.progress.stage("building tables");
+        let dimensions = self.project.dimensions();
+        let ingredients = Ingredients {
+            pipeline,
+            catalogue: self.project.catalogue,
+            inputs,
+            products: &model.products,
+            details: &model.details,
+            scored: &scored,
+            context,
+            as_of: self.request.as_of,
+            first_published: self.first_published,
+        };
+        let shape = published.map(|published| self.project.shape(&dimensions, published));
+        let tables = tables::tables(&ingredients, &mut self.past, &self.wanted, shape)
+            .map_err(compute("building the tables"))?;
+        Ok(Computed { tables, unrated })
+    }
+}
+
+/// The model held in memory, so that what follows computes it once.
+fn materialised(
+    model: &AccountPeriods,
+    inputs: &Inputs,
+    context: Context,
+) -> PolarsResult<AccountPeriods> {
+    let facts = collected(model.facts.clone())?.lazy();
+    let held = |frame: &Option<LazyFrame>| -> PolarsResult<Option<LazyFrame>> {
+        let frame = frame.clone().map(collected).transpose()?;
+        Ok(frame.map(IntoLazy::lazy))
+    };
+    let details = &model.details;
+    Ok(AccountPeriods {
+        facts: collected(with_costs(facts, inputs, context)?)?.lazy(),
+        details: Details {
+            onboardings: held(&details.onboardings)?,
+            survey_items: held(&details.survey_items)?,
+            features: held(&details.features)?,
+            phases: held(&details.phases)?,
+        },
+        products: collected(model.products.clone())?.lazy(),
+        missing_rates: collected(model.missing_rates.clone())?.lazy(),
+    })
+}
+
+/// The first period that lacks a rate, and all that are missing. What comes after it counts amounts that nobody can convert.
+fn missing_rates(
+    missing: LazyFrame,
+    context: Context,
+) -> Result<Option<(i32, RunError)>, RunError> {
+    let failed = |source| RunError::Compute {
+        stage: "looking for missing rates",
+        source,
+    };
+    let order = [PERIOD, CURRENCY];
+    let frame = collected(missing.sort(order, SortMultipleOptions::default())).map_err(failed)?;
+    let columns = || -> PolarsResult<_> {
+        Ok((frame.column(PERIOD)?.i32()?, frame.column(CURRENCY)?.str()?))
+    };
+    let (periods, currencies) = columns().map_err(failed)?;
+    let missing: Vec<String> = periods
+        .iter()
+        .zip(currencies.iter())
+        .map(|(period, currency)| {
+            let period = period.map_or_else(String::new, |index| context.calendar.label(index));
+            format!(
+                "{} in {period}",
+                currency.unwrap_or("a row without currency")
+            )
+        })
+        .collect();
+    let first = periods
+        .iter()
+        .map(|period| period.unwrap_or(i32::MIN))
+        .next();
+    Ok(first.map(|first| (first, RunError::MissingRates { missing })))
+}
+
+fn notices(pipeline: &Pipeline, catalogue: &Catalogue, inputs: &Inputs) -> Vec<String> {
+    let mut notices = Vec::new();
+    let needs: BTreeSet<&str> = catalogue
+        .documented()
+        .flat_map(|metric| metric.needs.iter().map(String::as_str))
+        .collect();
+    let available = tables::available(inputs, &pipeline.policy);
+    for need in needs.into_iter().filter(|need| !available.has(need)) {
+        let what = match need {
+            "usage" => "usage_events or usage_sessions",
+            "features" => "usage_events with a column `feature`",
+            "member_onboarding" => "onboarding (by members)",
+            table => table,
+        };
+        let nulled = catalogue.documented();
+        let nulled = nulled.filter(|metric| metric.needs.iter().any(|own| own == need));
+        let nulled: Vec<&str> = nulled.map(|metric| metric.id.as_str()).collect();
+        notices.push(format!(
+            "no {what} is mapped; null are {}",
+            nulled.join(", ")
+        ));
+    }
+    let current: Vec<&str> = pipeline
+        .dimensions
+        .iter()
+        .filter(|dimension| dimension::reads_attributes(dimension))
+        .map(|dimension| dimension.name.as_str())
+        .collect();
+    if !inputs.is_historised && !current.is_empty() {
+        notices.push(format!(
+            "accounts has no valid_from and valid_to: today's values hold for all periods ({})",
+            current.join(", ")
+        ));
+    }
+    notices
+}
