@@ -88,12 +88,12 @@ impl fmt::Display for Interval {
 }
 
 impl Metric {
-    /// Whether numerator and denominator of several members may be summed, so that a BI tool can group them anew.
+    /// Whether numerator and denominator of several members may be summed, so that a BI tool can group them anew. What is the
+    /// same for every member, a constant or the days of a period, may not.
     pub fn is_reaggregable(&self) -> bool {
-        let is_scaled = self
-            .expressions()
-            .any(|side| side.columns().iter().any(|name| name == DAYS_IN_PERIOD));
-        self.is_aggregate() && self.by.is_none() && !is_scaled
+        let is_scaled = |side: &SqlExpr| side.columns().iter().any(|name| name == DAYS_IN_PERIOD);
+        let adds_up = |side: &SqlExpr| side.has_aggregate() && !is_scaled(side);
+        self.by.is_none() && self.expressions().all(adds_up)
     }
 
     /// Whether it is made from columns of `account_period`, rather than from other metrics.
@@ -391,6 +391,7 @@ fn chosen(choice: &MetricChoice, entries: &Entries, problems: &mut Problems) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::load::load;
     use crate::config::raw::RawDescription;
 
     #[test]
@@ -407,4 +408,38 @@ mod tests {
             assert!(!label.en.contains(is_japanese), "{id}: {}", label.en);
         }
     }
+
+    #[test]
+    fn what_is_the_same_for_every_member_is_not_added_up() {
+        for (sides, expected) in [
+            ("numerator: SUM(mau)", true),
+            ("numerator: SUM(mau), denominator: SUM(seats)", true),
+            ("numerator: SUM(mau), denominator: periods_per_year", false),
+            ("numerator: SUM(events), denominator: days_in_period", false),
+            ("numerator: gross_margin, denominator: SUM(seats)", false),
+            ("numerator: mrr, denominator: closing_customers", false),
+        ] {
+            let label = "label: {en: Own, ja: 独自}";
+            let text = format!(
+                "{PIPELINE}metrics: {{define: {{own: {{{label}, unit: ratio, {sides}}}}}}}"
+            );
+            let loaded = load("pipeline.yaml", &text, &|_| None);
+            let pipeline = loaded.draft.expect("a pipeline");
+            let mut problems = Problems::new("pipeline.yaml");
+            let catalogue = resolve(&pipeline.metrics, &pipeline.policy, &mut problems);
+            let catalogue = catalogue.unwrap_or_else(|| panic!("{sides}: {problems}"));
+            let own = catalogue.get("own").expect("the pipeline's metric");
+            assert_eq!(own.is_reaggregable(), expected, "{sides}");
+        }
+    }
+
+    const PIPELINE: &str = "
+version: 1
+name: small
+currency: JPY
+calendar: {time_zone: Asia/Tokyo, begin: 2024-01-01}
+sources: {accounts: {path: accounts.csv}, subscriptions: {path: subscriptions.csv}}
+policy: {gross_margin: 0.8}
+outputs: {root: out}
+";
 }

@@ -7,7 +7,7 @@ use super::catalogue::{Catalogue, Metric};
 use crate::columns::*;
 use crate::config::Calendar;
 use crate::period::PeriodRange;
-use crate::sql::{SqlExpr, quotient};
+use crate::sql::quotient;
 use polars::prelude::*;
 
 /// The member of what no member holds: accounts without a cohort.
@@ -20,8 +20,7 @@ const ALL: &str = ":total";
 
 /// Whether the changes of a metric can be told by member: numerators and denominators add up to the total's.
 pub fn is_explained(metric: &Metric) -> bool {
-    let below = metric.denominator.as_ref();
-    metric.is_reaggregable() && below.is_some_and(SqlExpr::has_aggregate)
+    metric.is_reaggregable() && metric.denominator.is_some()
 }
 
 fn explained(catalogue: &Catalogue) -> impl Iterator<Item = &Metric> {
