@@ -1,7 +1,7 @@
 //! The metric catalogue: shipped entries and a pipeline's own, in one form, checked and put into the order of evaluation.
 
 mod entry;
-pub(super) mod intervals;
+mod intervals;
 mod order;
 
 use crate::columns::TOTAL;
@@ -107,18 +107,6 @@ impl Metric {
         dimension == TOTAL || self.dimensions.as_ref().is_none_or(is_chosen)
     }
 
-    /// The metrics that its formula refers to, in order.
-    pub fn referred(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = Vec::new();
-        let formulas = self.expressions().filter(|sql| !sql.has_aggregate());
-        for name in formulas.flat_map(SqlExpr::columns).map(String::as_str) {
-            if !CONSTANTS.contains(&name) && !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
-    }
-
     /// What its formula takes from other periods, or from the total.
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
         self.expressions().flat_map(SqlExpr::references)
@@ -140,10 +128,11 @@ impl Metric {
         self.sample.as_ref().or(all)
     }
 
-    /// The metrics that its formula names.
+    /// The metrics that its formula names, in the order in which they stand there.
     pub fn refers_to(&self) -> impl Iterator<Item = &str> {
         let formulas = self.expressions().filter(|side| !side.has_aggregate());
-        formulas.flat_map(|side| side.columns().iter().map(String::as_str))
+        let names = formulas.flat_map(SqlExpr::columns).map(String::as_str);
+        names.filter(|name| !CONSTANTS.contains(name))
     }
 
     /// What it is computed from: numerator, and denominator if it has one.
@@ -189,8 +178,10 @@ impl Catalogue {
 
     /// Whether a published metric is made by a routine, or rests on one that is.
     pub fn needs(&self, estimator: Estimator) -> bool {
-        self.published()
-            .any(|metric| self.rests_on(metric, estimator))
+        let mut all = self
+            .published()
+            .flat_map(|metric| self.with_referred(metric));
+        all.any(|(_, metric)| metric.estimator == Some(estimator))
     }
 
     /// Whether a formula takes values of other periods.
@@ -199,35 +190,36 @@ impl Catalogue {
         references.any(|reference| reference.to != Elsewhere::Total)
     }
 
-    fn rests_on(&self, metric: &Metric, estimator: Estimator) -> bool {
-        let mut below = metric.refers_to().filter_map(|id| self.get(id));
-        metric.estimator == Some(estimator) || below.any(|other| self.rests_on(other, estimator))
-    }
-
     /// All that the dictionary tells of: `kpi_values`, then `kpi_breakdown`.
     pub fn documented(&self) -> impl Iterator<Item = &Metric> {
         self.published().chain(self.broken_down())
     }
 
-    /// A metric, and below it, each once, those that its formula refers to; with how deep they stand.
+    /// A metric, and below it, each once, those that its formula rests on; with how deep they stand.
     pub fn with_referred<'a>(&'a self, metric: &'a Metric) -> Vec<(usize, &'a Metric)> {
-        let mut found: Vec<(usize, &Metric)> = Vec::new();
-        let mut open = vec![(0, metric)];
-        while let Some((depth, metric)) = open.pop() {
-            if found.iter().any(|(_, known)| known.id == metric.id) {
-                continue;
-            }
-            found.push((depth, metric));
-            // The first one named is taken up first.
-            let below = metric.referred().into_iter().rev();
-            open.extend(below.filter_map(|id| Some((depth + 1, self.get(id)?))));
-        }
-        found
+        with_referred(metric, &self.in_order)
     }
 
     pub fn published_ids(&self) -> &[String] {
         &self.published
     }
+}
+
+fn with_referred<'a>(metric: &'a Metric, known: &'a [Metric]) -> Vec<(usize, &'a Metric)> {
+    let mut found: Vec<(usize, &Metric)> = Vec::new();
+    let mut open = vec![(0, metric)];
+    while let Some((depth, metric)) = open.pop() {
+        if found.iter().any(|(_, other)| other.id == metric.id) {
+            continue;
+        }
+        found.push((depth, metric));
+        let named = metric.refers_to();
+        let below = named.filter_map(|id| known.iter().find(|other| other.id == id));
+        let below: Vec<&Metric> = below.collect();
+        // The first one named is taken up first.
+        open.extend(below.into_iter().rev().map(|other| (depth + 1, other)));
+    }
+    found
 }
 
 /// Columns that a metric with `by` may aggregate: facts of an account, a period and one thing.
