@@ -24,7 +24,7 @@ pub struct AccountPeriods {
     pub facts: LazyFrame,
     /// One row per period, account and product of the ledger, with movement and causes.
     pub products: LazyFrame,
-    /// Versions and invoices whose currency has no rate in a period: `period_index`, `currency`. Must be empty.
+    /// Versions, invoices, opportunities and costs whose currency has no rate in a period: `period_index`, `currency`. Must be empty.
     pub missing_rates: LazyFrame,
     pub details: Details,
 }
@@ -165,12 +165,7 @@ pub fn with_costs(facts: LazyFrame, inputs: &Inputs, context: Context) -> Polars
             let rates = fx::period_rates(inputs.fx_rates.clone(), context)?;
             let map = &inputs.account_map;
             let costs = cost::per_period(costs.clone(), facts.clone(), rates, map, context)?;
-            let nulls = [
-                "marketing_cost",
-                "sales_cost",
-                "cs_people_cost",
-                "cs_tools_cost",
-            ];
+            let nulls = cost::KINDS.map(|(_, column)| column);
             families::with_zeros(facts.drop(by_name(nulls, true, false)), costs)?
         }
     };
