@@ -5,6 +5,7 @@ use crate::company::{Company, tables};
 use crate::python;
 use crate::s3::Server;
 use crate::support::{assert_same_bytes, published_files, read_parquet, rows_as_text, temp_folder};
+use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
@@ -412,6 +413,26 @@ fn planning_reads_no_input_and_a_run_only_what_it_needs() {
             method == "HEAD" || is_listing(&path) || is_record,
             "{method} {path}"
         );
+    }
+}
+
+/// The numbers behind what is published are read where they lie; the inputs are not asked again.
+#[test]
+fn what_is_published_on_s3_is_explained() {
+    let cloud = Cloud::new();
+    cloud.run(RUN).succeeded();
+    cloud.requests();
+    let explain = "explain mrr pipeline.yaml --period 2024-02 --output json";
+    let ran = cloud.run(explain).succeeded();
+    let explained: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let numbers = &explained["numbers"];
+    assert_eq!(numbers["value"]["value"], 15_000.0, "{numbers}");
+    let accounts = &numbers["accounts"];
+    assert_eq!(accounts["computed"]["reproduces"], true, "{accounts}");
+    assert_eq!(accounts["largest"][0]["account_id"], "acme");
+    for (method, path) in cloud.requests() {
+        let is_read = ["GET", "HEAD"].contains(&method.as_str());
+        assert!(is_read && !path.contains("/in/"), "{method} {path}");
     }
 }
 
