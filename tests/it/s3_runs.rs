@@ -1,10 +1,12 @@
 //! Sources and results on S3: the same bytes as on the local disk, whatever the objects are called and however they are reached.
 
-use crate::cloud::{self, ANY_KEYS, AS_OF, Cloud, Gateway, RUN, assert_refused};
+use crate::cloud::{self, ANY_KEYS, AS_OF, Cloud, Gateway, RUN};
 use crate::company::{Company, tables};
 use crate::python;
 use crate::s3::Server;
-use crate::support::{assert_same_bytes, published_files, read_parquet, rows_as_text, temp_folder};
+use crate::support::{
+    assert_refused, assert_same_bytes, published_files, read_parquet, rows_as_text, temp_folder,
+};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
