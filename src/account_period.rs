@@ -269,7 +269,8 @@ fn histories(
         .agg(merged))
 }
 
-const LEDGER_MONEY: [&str; 23] = [
+/// Beside the causes of expansion and contraction.
+const LEDGER_MONEY: [&str; 16] = [
     OPENING_MRR,
     NEW_MRR,
     REACTIVATION_MRR,
@@ -278,13 +279,6 @@ const LEDGER_MONEY: [&str; 23] = [
     CHURN_MRR,
     FX_MRR,
     CLOSING_MRR,
-    "cross_sell_mrr",
-    "product_drop_mrr",
-    "plan_mrr",
-    "quantity_mrr",
-    "discount_change_mrr",
-    "term_mrr",
-    "price_mrr",
     "contract_mrr",
     "discount_mrr",
     "trial_mrr",
@@ -334,7 +328,10 @@ fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult
         .iter()
         .map(|name| col(*name).fill_null(lit(0i64)))
         .collect();
-    filled.extend(LEDGER_MONEY.iter().map(|name| col(*name).fill_null(zero())));
+    let amounts = LEDGER_MONEY
+        .into_iter()
+        .chain(CAUSES.map(|(cause, _)| cause));
+    filled.extend(amounts.map(|name| col(name).fill_null(zero())));
     filled.push(col("quantity").fill_null(lit(0i64)));
     for name in USAGE_COUNTS {
         filled.push(if has_usage {
