@@ -26,7 +26,7 @@ pub struct AccountPeriods {
     pub facts: LazyFrame,
     /// One row per period, account and product of the ledger, with movement and causes.
     pub products: LazyFrame,
-    /// Versions and invoices whose currency has no rate in a period: `period_index`, `currency`. Must be empty.
+    /// Versions, invoices, opportunities and costs whose currency has no rate in a period: `period_index`, `currency`. Must be empty.
     pub missing_rates: LazyFrame,
     pub details: Details,
 }
@@ -167,12 +167,7 @@ pub fn with_costs(facts: LazyFrame, inputs: &Inputs, context: Context) -> Polars
             let rates = fx::period_rates(inputs.fx_rates.clone(), context)?;
             let map = &inputs.account_map;
             let costs = cost::per_period(costs.clone(), facts.clone(), rates, map, context)?;
-            let nulls = [
-                "marketing_cost",
-                "sales_cost",
-                "cs_people_cost",
-                "cs_tools_cost",
-            ];
+            let nulls = cost::KINDS.map(|(_, column)| column);
             families::with_zeros(facts.drop(by_name(nulls, true, false)), costs)?
         }
     };
@@ -276,7 +271,8 @@ fn histories(
         .agg(merged))
 }
 
-const LEDGER_MONEY: [&str; 23] = [
+/// Beside the causes of expansion and contraction.
+const LEDGER_MONEY: [&str; 16] = [
     OPENING_MRR,
     NEW_MRR,
     REACTIVATION_MRR,
@@ -285,13 +281,6 @@ const LEDGER_MONEY: [&str; 23] = [
     CHURN_MRR,
     FX_MRR,
     CLOSING_MRR,
-    "cross_sell_mrr",
-    "product_drop_mrr",
-    "plan_mrr",
-    "quantity_mrr",
-    "discount_change_mrr",
-    "term_mrr",
-    "price_mrr",
     "contract_mrr",
     "discount_mrr",
     "trial_mrr",
@@ -341,7 +330,10 @@ fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult
         .iter()
         .map(|name| col(*name).fill_null(lit(0i64)))
         .collect();
-    filled.extend(LEDGER_MONEY.iter().map(|name| col(*name).fill_null(zero())));
+    let amounts = LEDGER_MONEY
+        .into_iter()
+        .chain(CAUSES.map(|(cause, _)| cause));
+    filled.extend(amounts.map(|name| col(name).fill_null(zero())));
     filled.push(col("quantity").fill_null(lit(0i64)));
     for name in USAGE_COUNTS {
         filled.push(if has_usage {

@@ -4,7 +4,7 @@ use crate::columns::*;
 use crate::config::UpsellBase;
 use crate::contract;
 use crate::facts::{
-    Context, Inputs, community, onboarding, opportunity, support, survey, time, usage,
+    Context, Inputs, community, cost, onboarding, opportunity, support, survey, time, usage,
 };
 use polars::prelude::*;
 
@@ -150,12 +150,13 @@ pub(super) fn may_be_unallocated(inputs: &Inputs) -> bool {
 /// Without the rows of [`UNALLOCATED`] in which there is nothing.
 pub(super) fn without_empty(mut facts: LazyFrame) -> PolarsResult<LazyFrame> {
     let known = facts.collect_schema()?;
-    let holds = |name: &&&str| known.contains(name);
+    let costs = cost::KINDS.map(|(_, column)| column);
     let is_there = UNALLOCATED_FACTS
-        .iter()
-        .filter(holds)
+        .into_iter()
+        .chain(costs)
+        .filter(|name| known.contains(name))
         .map(|name| {
-            col(*name)
+            col(name)
                 .cast(DataType::Float64)
                 .neq(lit(0.0))
                 .fill_null(lit(false))
@@ -165,18 +166,14 @@ pub(super) fn without_empty(mut facts: LazyFrame) -> PolarsResult<LazyFrame> {
     Ok(facts.filter(col(ACCOUNT_ID).neq(lit(UNALLOCATED)).or(is_there)))
 }
 
-/// Columns of `account_period` that what belongs to no account may have.
-const UNALLOCATED_FACTS: [&str; 11] = [
+/// Columns of `account_period` that what belongs to no account may have, beside those of costs.
+const UNALLOCATED_FACTS: [&str; 7] = [
     "deals_won",
     "deals_lost",
     "won_amount",
     "lost_amount",
     "renewals_won",
     "renewals_lost",
-    "marketing_cost",
-    "sales_cost",
-    "cs_people_cost",
-    "cs_tools_cost",
     "cs_seconds",
 ];
 

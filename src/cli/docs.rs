@@ -5,7 +5,7 @@ use super::{project, terminal};
 use crate::failure::Failure;
 use crate::lineage::definition;
 use crate::marts::unit_name;
-use crate::metrics::catalogue::{Catalogue, Interval, Metric};
+use crate::metrics::catalogue::{Catalogue, Metric};
 use clap::ValueEnum;
 
 #[derive(Debug, clap::Args)]
@@ -151,11 +151,7 @@ impl Dictionary<'_> {
                 format!("95%信頼区間：{kind}"),
             );
         }
-        let sample = metric.sample.as_ref().or(match metric.interval {
-            Some(Interval::Proportion) => metric.denominator.as_ref(),
-            _ => None,
-        });
-        if let Some(sample) = sample {
+        if let Some(sample) = metric.sample_sql() {
             let sql = sample.text();
             note(
                 format!("sample size: `{sql}`"),

@@ -10,7 +10,7 @@ use crate::config::CrcAllocation;
 use polars::prelude::*;
 
 /// `costs.kind` and the column of `account_period`.
-const KINDS: [(&str, &str); 4] = [
+pub const KINDS: [(&str, &str); 4] = [
     ("marketing", "marketing_cost"),
     ("sales", "sales_cost"),
     ("cs_people", "cs_people_cost"),
@@ -26,14 +26,14 @@ pub fn per_period(
     map: &AccountMap,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
-    let has_own = col("has_own").alias("has_own");
+    let has_own = || col("has_own");
     let entries = fx::with_rate(entries(costs, context), rates, context)
         .with_column(mrr::converted(col("amount"), context).alias("amount"));
     let own = map
-        .applied(entries.clone().filter(has_own.clone()), context.range)
+        .applied(entries.clone().filter(has_own()), context.range)
         .select([col(PERIOD), col(ACCOUNT_ID), col("kind"), col("amount")]);
     let pools = entries
-        .filter(has_own.not())
+        .filter(has_own().not())
         .group_by([col(PERIOD), col("kind"), col("channel")])
         .agg([col("amount").sum()]);
     let parts = allocated(shares(pools, accounts, context)?, context);
@@ -50,10 +50,7 @@ pub fn per_period(
 
 /// Entries of the range in their period and currency. Only acquisition goes by channel.
 fn entries(costs: LazyFrame, context: Context) -> LazyFrame {
-    let is_acquisition = col("kind")
-        .eq(lit("marketing"))
-        .or(col("kind").eq(lit("sales")));
-    let channel = when(is_acquisition)
+    let channel = when(is_acquisition())
         .then(col("channel"))
         .otherwise(lit(NULL));
     let with_owner = costs.with_columns([
@@ -62,6 +59,11 @@ fn entries(costs: LazyFrame, context: Context) -> LazyFrame {
         coalesce(&[col(CURRENCY), lit(context.currency.code.as_str())]).alias(CURRENCY),
     ]);
     in_period(with_owner, col("date"), context)
+}
+
+fn is_acquisition() -> Expr {
+    let is = |kind: &str| col("kind").eq(lit(kind));
+    is("marketing").or(is("sales"))
 }
 
 /// Entries whose currency has no rate: `period_index`, `currency`.
@@ -98,11 +100,6 @@ fn shares(pools: LazyFrame, accounts: LazyFrame, context: Context) -> PolarsResu
     );
     let retained_by = concat([by_time, by_policy], UnionArgs::default())?;
 
-    let is_acquisition = || {
-        col("kind")
-            .eq(lit("marketing"))
-            .or(col("kind").eq(lit("sales")))
-    };
     let has_channel = || col("channel").is_not_null();
     let left = JoinArgs::new(JoinType::Left);
     let columns = [PERIOD, "kind", "channel", ACCOUNT_ID, "amount", "weight"].map(col);

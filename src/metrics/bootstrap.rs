@@ -10,7 +10,6 @@ mod weights;
 use super::aggregate::{
     Available, DRAW, Grouping, finite, is_of_group, part, sides, with_constants, with_values,
 };
-use super::catalogue::intervals::below;
 use super::catalogue::{Catalogue, DAYS_IN_PERIOD, Interval, Metric};
 use super::references::References;
 use crate::columns::*;
@@ -20,7 +19,7 @@ use crate::period::PeriodRange;
 use crate::sql::SqlExpr;
 use draws::{Drawn, member_column, sum_column};
 use polars::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is drawn of a catalogue, and how.
 pub struct Bootstrap<'a> {
@@ -172,8 +171,10 @@ fn drawn_metrics(catalogue: &Catalogue) -> Vec<&Metric> {
 
 /// These metrics and those that their formulas rest on, each after the ones it needs. A draw has a value, but no sample.
 fn needed_for(drawn: &[&Metric], catalogue: &Catalogue) -> Vec<Metric> {
-    let below = below(drawn.to_vec(), |id| catalogue.get(id));
-    let is_needed = |metric: &&Metric| below.iter().any(|needed| needed.id == metric.id);
+    let all = drawn.iter();
+    let all = all.flat_map(|metric| catalogue.with_referred(metric));
+    let ids: BTreeSet<&str> = all.map(|(_, metric)| metric.id.as_str()).collect();
+    let is_needed = |metric: &&Metric| ids.contains(metric.id.as_str());
     let value_only = |metric: &Metric| Metric {
         sample: None,
         squares: None,

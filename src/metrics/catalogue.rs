@@ -1,7 +1,7 @@
 //! The metric catalogue: shipped entries and a pipeline's own, in one form, checked and put into the order of evaluation.
 
 mod entry;
-pub(super) mod intervals;
+mod intervals;
 mod order;
 
 use crate::columns::TOTAL;
@@ -88,12 +88,12 @@ impl fmt::Display for Interval {
 }
 
 impl Metric {
-    /// Whether numerator and denominator of several members may be summed, so that a BI tool can group them anew.
+    /// Whether numerator and denominator of several members may be summed, so that a BI tool can group them anew. What is the
+    /// same for every member, a constant or the days of a period, may not.
     pub fn is_reaggregable(&self) -> bool {
-        let is_scaled = self
-            .expressions()
-            .any(|side| side.columns().iter().any(|name| name == DAYS_IN_PERIOD));
-        self.is_aggregate() && self.by.is_none() && !is_scaled
+        let is_scaled = |side: &SqlExpr| side.columns().iter().any(|name| name == DAYS_IN_PERIOD);
+        let adds_up = |side: &SqlExpr| side.has_aggregate() && !is_scaled(side);
+        self.by.is_none() && self.expressions().all(adds_up)
     }
 
     /// Whether it is made from columns of `account_period`, rather than from other metrics.
@@ -105,18 +105,6 @@ impl Metric {
     pub fn is_for(&self, dimension: &str) -> bool {
         let is_chosen = |list: &Vec<String>| list.iter().any(|name| name == dimension);
         dimension == TOTAL || self.dimensions.as_ref().is_none_or(is_chosen)
-    }
-
-    /// The metrics that its formula refers to, in order.
-    pub fn referred(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = Vec::new();
-        let formulas = self.expressions().filter(|sql| !sql.has_aggregate());
-        for name in formulas.flat_map(SqlExpr::columns).map(String::as_str) {
-            if !CONSTANTS.contains(&name) && !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
     }
 
     /// What its formula takes from other periods, or from the total.
@@ -140,10 +128,11 @@ impl Metric {
         self.sample.as_ref().or(all)
     }
 
-    /// The metrics that its formula names.
+    /// The metrics that its formula names, in the order in which they stand there.
     pub fn refers_to(&self) -> impl Iterator<Item = &str> {
         let formulas = self.expressions().filter(|side| !side.has_aggregate());
-        formulas.flat_map(|side| side.columns().iter().map(String::as_str))
+        let names = formulas.flat_map(SqlExpr::columns).map(String::as_str);
+        names.filter(|name| !CONSTANTS.contains(name))
     }
 
     /// What it is computed from: numerator, and denominator if it has one.
@@ -189,8 +178,10 @@ impl Catalogue {
 
     /// Whether a published metric is made by a routine, or rests on one that is.
     pub fn needs(&self, estimator: Estimator) -> bool {
-        self.published()
-            .any(|metric| self.rests_on(metric, estimator))
+        let mut all = self
+            .published()
+            .flat_map(|metric| self.with_referred(metric));
+        all.any(|(_, metric)| metric.estimator == Some(estimator))
     }
 
     /// Whether a formula takes values of other periods.
@@ -199,35 +190,36 @@ impl Catalogue {
         references.any(|reference| reference.to != Elsewhere::Total)
     }
 
-    fn rests_on(&self, metric: &Metric, estimator: Estimator) -> bool {
-        let mut below = metric.refers_to().filter_map(|id| self.get(id));
-        metric.estimator == Some(estimator) || below.any(|other| self.rests_on(other, estimator))
-    }
-
     /// All that the dictionary tells of: `kpi_values`, then `kpi_breakdown`.
     pub fn documented(&self) -> impl Iterator<Item = &Metric> {
         self.published().chain(self.broken_down())
     }
 
-    /// A metric, and below it, each once, those that its formula refers to; with how deep they stand.
+    /// A metric, and below it, each once, those that its formula rests on; with how deep they stand.
     pub fn with_referred<'a>(&'a self, metric: &'a Metric) -> Vec<(usize, &'a Metric)> {
-        let mut found: Vec<(usize, &Metric)> = Vec::new();
-        let mut open = vec![(0, metric)];
-        while let Some((depth, metric)) = open.pop() {
-            if found.iter().any(|(_, known)| known.id == metric.id) {
-                continue;
-            }
-            found.push((depth, metric));
-            // The first one named is taken up first.
-            let below = metric.referred().into_iter().rev();
-            open.extend(below.filter_map(|id| Some((depth + 1, self.get(id)?))));
-        }
-        found
+        with_referred(metric, &self.in_order)
     }
 
     pub fn published_ids(&self) -> &[String] {
         &self.published
     }
+}
+
+fn with_referred<'a>(metric: &'a Metric, known: &'a [Metric]) -> Vec<(usize, &'a Metric)> {
+    let mut found: Vec<(usize, &Metric)> = Vec::new();
+    let mut open = vec![(0, metric)];
+    while let Some((depth, metric)) = open.pop() {
+        if found.iter().any(|(_, other)| other.id == metric.id) {
+            continue;
+        }
+        found.push((depth, metric));
+        let named = metric.refers_to();
+        let below = named.filter_map(|id| known.iter().find(|other| other.id == id));
+        let below: Vec<&Metric> = below.collect();
+        // The first one named is taken up first.
+        open.extend(below.into_iter().rev().map(|other| (depth + 1, other)));
+    }
+    found
 }
 
 /// Columns that a metric with `by` may aggregate: facts of an account, a period and one thing.
@@ -391,6 +383,7 @@ fn chosen(choice: &MetricChoice, entries: &Entries, problems: &mut Problems) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::load::load;
     use crate::config::raw::RawDescription;
 
     #[test]
@@ -407,4 +400,38 @@ mod tests {
             assert!(!label.en.contains(is_japanese), "{id}: {}", label.en);
         }
     }
+
+    #[test]
+    fn what_is_the_same_for_every_member_is_not_added_up() {
+        for (sides, expected) in [
+            ("numerator: SUM(mau)", true),
+            ("numerator: SUM(mau), denominator: SUM(seats)", true),
+            ("numerator: SUM(mau), denominator: periods_per_year", false),
+            ("numerator: SUM(events), denominator: days_in_period", false),
+            ("numerator: gross_margin, denominator: SUM(seats)", false),
+            ("numerator: mrr, denominator: closing_customers", false),
+        ] {
+            let label = "label: {en: Own, ja: 独自}";
+            let text = format!(
+                "{PIPELINE}metrics: {{define: {{own: {{{label}, unit: ratio, {sides}}}}}}}"
+            );
+            let loaded = load("pipeline.yaml", &text, &|_| None);
+            let pipeline = loaded.draft.expect("a pipeline");
+            let mut problems = Problems::new("pipeline.yaml");
+            let catalogue = resolve(&pipeline.metrics, &pipeline.policy, &mut problems);
+            let catalogue = catalogue.unwrap_or_else(|| panic!("{sides}: {problems}"));
+            let own = catalogue.get("own").expect("the pipeline's metric");
+            assert_eq!(own.is_reaggregable(), expected, "{sides}");
+        }
+    }
+
+    const PIPELINE: &str = "
+version: 1
+name: small
+currency: JPY
+calendar: {time_zone: Asia/Tokyo, begin: 2024-01-01}
+sources: {accounts: {path: accounts.csv}, subscriptions: {path: subscriptions.csv}}
+policy: {gross_margin: 0.8}
+outputs: {root: out}
+";
 }

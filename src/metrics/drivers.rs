@@ -2,12 +2,12 @@
 //!
 //! The two periods of a comparison stand side by side in one wide row per member, so that all metrics share two joins.
 
-use super::aggregate::{Grouping, part};
+use super::aggregate::{Grouping, is_told, part};
 use super::catalogue::{Catalogue, Metric};
 use crate::columns::*;
 use crate::config::Calendar;
 use crate::period::PeriodRange;
-use crate::sql::{SqlExpr, quotient};
+use crate::sql::quotient;
 use polars::prelude::*;
 
 /// The member of what no member holds: accounts without a cohort.
@@ -20,8 +20,7 @@ const ALL: &str = ":total";
 
 /// Whether the changes of a metric can be told by member: numerators and denominators add up to the total's.
 pub fn is_explained(metric: &Metric) -> bool {
-    let below = metric.denominator.as_ref();
-    metric.is_reaggregable() && below.is_some_and(SqlExpr::has_aggregate)
+    metric.is_reaggregable() && metric.denominator.is_some()
 }
 
 fn explained(catalogue: &Catalogue) -> impl Iterator<Item = &Metric> {
@@ -147,15 +146,15 @@ fn rest(
 }
 
 /// The rows of a frame beside those of `distance` periods before, whose columns end in [`BEFORE`]; nulls where there are none.
-fn side_by_side(frame: LazyFrame, key: &[&str], distance: i32, is_told: Expr) -> LazyFrame {
+fn side_by_side(frame: LazyFrame, key: &[&str], distance: i32, is_published: Expr) -> LazyFrame {
     let before = frame
         .clone()
         .with_column((col(PERIOD) + lit(distance)).alias(PERIOD));
     let key: Vec<Expr> = key.iter().map(|name| col(*name)).collect();
     frame
-        .filter(is_told.clone())
+        .filter(is_published.clone())
         .join_builder()
-        .with(before.filter(is_told))
+        .with(before.filter(is_published))
         .on(key)
         .how(JoinType::Full)
         .coalesce(JoinCoalesce::CoalesceColumns)
@@ -171,19 +170,14 @@ fn effects(compared: LazyFrame, metric: &Metric) -> LazyFrame {
     let own = [&numerator, &denominator].map(|side| ["", BEFORE].map(|at| of(side, at)));
     let happened = own.into_iter().flatten().map(|part| part.neq(lit(0.0)));
     let happened = happened.reduce(Expr::or).unwrap_or(lit(true));
-    let is_told = col(MEMBER).neq(lit(REST)).or(happened);
+    let is_something = col(MEMBER).neq(lit(REST)).or(happened);
     let all = |side: &str, at: &str| of(side, &format!("{ALL}{at}"));
     let has_total = |at: &str| {
         let is_there = all(&numerator, at).is_not_null();
         is_there.and(all(&denominator, at).neq(lit(0.0)))
     };
-    let mut rows = compared.filter(is_told.and(has_total("")).and(has_total(BEFORE)));
-    if let Some(dimensions) = &metric.dimensions {
-        let is_chosen = dimensions
-            .iter()
-            .map(|name| col(DIMENSION).eq(lit(name.as_str())));
-        rows = rows.filter(is_chosen.reduce(Expr::or).unwrap_or(lit(false)));
-    }
+    let is_comparable = has_total("").and(has_total(BEFORE));
+    let rows = compared.filter(is_told(metric).and(is_something).and(is_comparable));
 
     let own_value = |at: &str| {
         let below = of(&denominator, at);

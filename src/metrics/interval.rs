@@ -8,7 +8,8 @@ use crate::facts::Context;
 use crate::sql::SqlExpr;
 use polars::prelude::*;
 
-const Z: f64 = 1.959963984540054;
+/// 97.5 % of a normal distribution lie below it.
+pub const Z: f64 = 1.959963984540054;
 
 type Bounds = (f64, f64);
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::fault::step;
 use crate::period::Period;
-use crate::storage::{Condition, Entry, StorageError, Store};
+use crate::storage::{Condition, Entry, StorageError, Store, Version};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -128,13 +128,7 @@ impl Session {
             };
             self.commit(journal)?;
         } else if is_news {
-            let key = Manifest::key(period.start);
-            let version = self.store.put(
-                &key,
-                &manifest.json(),
-                Condition::unchanged(version.as_ref()),
-            )?;
-            held(&self.manifests).insert(period.start, (manifest, version));
+            self.put_manifest(manifest, version.as_ref())?;
         }
         let published = candidates
             .iter()
@@ -194,13 +188,21 @@ impl Session {
             run_id: self.publisher.run_id.clone(),
             reason: reason.to_owned(),
         });
-        let key = Manifest::key(period.start);
-        let version = self.store.put(
-            &key,
-            &manifest.json(),
-            Condition::unchanged(version.as_ref()),
-        )?;
-        held(&self.manifests).insert(period.start, (manifest, version));
+        self.put_manifest(manifest, version.as_ref())?;
+        Ok(())
+    }
+
+    /// Writes what is known of a period, unless another has since `before`.
+    fn put_manifest(
+        &self,
+        manifest: Manifest,
+        before: Option<&Version>,
+    ) -> Result<(), StorageError> {
+        let period = manifest.period_start;
+        let key = Manifest::key(period);
+        let unchanged = Condition::unchanged(before);
+        let version = self.store.put(&key, &manifest.json(), unchanged)?;
+        held(&self.manifests).insert(period, (manifest, version));
         Ok(())
     }
 

@@ -276,7 +276,7 @@ fn notices(pipeline: &Pipeline, catalogue: &Catalogue, inputs: &Inputs) -> Vec<S
         let nulled = nulled.filter(|metric| metric.needs.iter().any(|own| own == need));
         let nulled: Vec<&str> = nulled.map(|metric| metric.id.as_str()).collect();
         notices.push(format!(
-            "no {what} is mapped; null are {}",
+            "no source is mapped for {what}, which leaves null: {}",
             nulled.join(", ")
         ));
     }

@@ -116,3 +116,94 @@ pub(super) fn rewritten(mut expr: Expr) -> String {
     });
     expr.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::SCALARS;
+    use super::super::{parse, parse_in};
+    use super::{Reference, Scope};
+
+    fn read_by_polars(text: &str, scope: Scope) -> String {
+        let expr = parse_in(text, scope).unwrap_or_else(|error| panic!("{text}: {error}"));
+        expr.rewritten.unwrap_or(expr.text)
+    }
+
+    #[test]
+    fn references_become_columns() {
+        let expr = parse_in("nrr - Previous(nrr) / TOTAL(\"mrr\")", Scope::Metrics).unwrap();
+        assert_eq!(expr.columns(), ["nrr", "mrr"]);
+        let columns: Vec<String> = expr.references().iter().map(Reference::column).collect();
+        assert_eq!(columns, ["previous(nrr)", "total(mrr)"]);
+        assert_eq!(expr.text(), "nrr - Previous(nrr) / TOTAL(\"mrr\")");
+        assert_eq!(
+            expr.rewritten.as_deref(),
+            Some("nrr - \"previous(nrr)\" / \"total(mrr)\"")
+        );
+        assert!(expr.to_polars().is_ok());
+        // In every place where a column may stand.
+        assert_eq!(
+            read_by_polars(
+                "CASE WHEN year_ago(a) IS NULL THEN 0 ELSE COALESCE(previous(a), 1)::DOUBLE END",
+                Scope::Account
+            ),
+            "CASE WHEN \"year_ago(a)\" IS NULL THEN 0 ELSE COALESCE(\"previous(a)\", 1)::DOUBLE END"
+        );
+        // A column of such a name, and a text, are what they are.
+        assert!(parse("previous + total").unwrap().references().is_empty());
+        assert!(parse("x = 'previous(x)'").unwrap().references().is_empty());
+    }
+
+    #[test]
+    fn what_is_written_anew_reads_the_same() {
+        for text in SCALARS {
+            let expr = parse(text).unwrap();
+            let with_reference = format!("COALESCE({text}\n, previous(z))");
+            let again = parse(&read_by_polars(&with_reference, Scope::Account))
+                .unwrap_or_else(|error| panic!("{text}: {error}"));
+            let names = [expr.columns(), &["previous(z)".to_owned()]].concat();
+            assert_eq!(again.columns(), names, "{text}");
+        }
+    }
+
+    #[test]
+    fn references_stand_where_they_mean_something() {
+        for (text, scope, part) in [
+            ("previous(x)", Scope::Row, "only dimensions, touch rules"),
+            ("total(x)", Scope::Account, "only formulas over metrics"),
+            ("previous(x + 1)", Scope::Metrics, "one plain name"),
+            (
+                "previous(previous(x))",
+                Scope::Metrics,
+                "an expression in `previous(…)`",
+            ),
+            ("previous(a.b)", Scope::Metrics, "one plain name"),
+            ("previous(*)", Scope::Metrics, "`*` is not allowed"),
+            ("previous(x, 2)", Scope::Metrics, "`PREVIOUS` takes 1"),
+            ("previous()", Scope::Metrics, "`PREVIOUS` takes 1"),
+            ("previous(DISTINCT x)", Scope::Metrics, "`DISTINCT`"),
+            ("previous(x) OVER ()", Scope::Metrics, "`OVER`"),
+            ("previous(x) FILTER (WHERE y)", Scope::Metrics, "`FILTER`"),
+            (
+                "SUM(previous(x))",
+                Scope::Metrics,
+                "`previous(x)` stands in or beside",
+            ),
+            (
+                "SUM(x) / total(x)",
+                Scope::Metrics,
+                "`total(x)` stands in or beside",
+            ),
+            ("previus(x)", Scope::Metrics, "unknown function `previus`"),
+        ] {
+            let error = parse_in(text, scope).expect_err(text).to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        let hint = |text| parse_in(text, Scope::Metrics).unwrap_err().hint();
+        assert!(
+            hint("SUM(x) - previous(x)")
+                .unwrap()
+                .contains("a metric of its own")
+        );
+        assert_eq!(hint("previus(x)").unwrap(), "did you mean `previous`?");
+    }
+}

@@ -11,15 +11,10 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
-pub const ACCOUNTS: &str = "account_id,signup_date\nacme,2024-01-05\nbolt,2024-01-20\n";
-pub const SUBSCRIPTIONS: &str = "\
-subscription_id,account_id,started_at,ended_at,amount
-s1,acme,2024-01-10,,10000
-s2,bolt,2024-02-01,2024-03-10,5000
-";
+pub use crate::project::{ACCOUNTS, RUN, SUBSCRIPTIONS};
+
 /// January to March are complete.
 pub const AS_OF: &str = "--as-of 2024-04-01T00:00:00+09:00";
-pub const RUN: &str = "run pipeline.yaml --period 2024-02 --as-of 2024-04-01T00:00:00+09:00";
 /// The server takes any keys.
 pub const ANY_KEYS: [(&str, &str); 2] = [
     ("AWS_ACCESS_KEY_ID", "AKIAANYBODY"),
@@ -159,24 +154,7 @@ pub fn ran(command: &mut Command, folder: &Path, variables: &[(&str, &str)]) -> 
         .current_dir(folder)
         .output()
         .unwrap();
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-/// The command ended with this code and said all of this on standard error.
-#[track_caller]
-pub fn assert_refused(ran: &Ran, code: i32, messages: &[&str]) {
-    assert_eq!(ran.code, code, "{}", ran.stderr);
-    for message in messages {
-        assert!(
-            ran.stderr.contains(message),
-            "standard error lacks `{message}`:\n{}",
-            ran.stderr
-        );
-    }
+    Ran::of(output)
 }
 
 /// Stands for the DNS of S3: an HTTP proxy that takes `http://BUCKET.s3.test/KEY` to `/BUCKET/KEY` of a server.

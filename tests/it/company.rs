@@ -1,30 +1,24 @@
 //! Generated companies whose inputs a test may change: shuffled, split, mutated, cut off.
 
 use crate::support::{self, temp_folder};
+use cskpi::contract::INPUT_TABLES;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// All but `targets`, which are of months.
-pub const TABLES: [&str; 15] = [
-    "accounts",
-    "account_merges",
-    "plans",
-    "subscriptions",
-    "invoice_lines",
-    "fx_rates",
-    "opportunities",
-    "members",
-    "onboarding",
-    "surveys",
-    "tickets",
-    "community",
-    "costs",
-    "time_entries",
-    "usage_events",
-];
+/// What `generate` writes: usage as events only.
+pub fn sample_tables() -> impl Iterator<Item = &'static str> {
+    let is_written = |table: &&str| !table.starts_with("usage_") || *table == "usage_events";
+    INPUT_TABLES.into_iter().filter(is_written)
+}
+
+/// All of them but `targets`, which are of months.
+pub fn tables() -> impl Iterator<Item = &'static str> {
+    sample_tables().filter(|table| *table != "targets")
+}
+
 pub const AS_OF: &str = "2025-03-01T00:00:00+09:00";
 
 /// A company in a folder of its own: `data/`, and a pipeline whose results go to `${OUT}`.
@@ -121,8 +115,7 @@ impl Company {
 
     /// Writes the pipeline, with the inputs at these paths.
     pub fn map_sources(&self, path: impl Fn(&str) -> String) {
-        let sources: String = TABLES
-            .iter()
+        let sources: String = tables()
             .map(|table| format!("  {table}: {{path: {}}}\n", path(table)))
             .collect();
         fs::write(

@@ -1,6 +1,6 @@
 //! A small company, ready to run, with one thing or another wrong.
 
-use crate::support::{self, Ran, names_in, temp_folder};
+use crate::support::{self, Ran, assert_refused, names_in, temp_folder};
 use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -21,7 +21,7 @@ sources:
 policy: {gross_margin: 0.8}
 outputs: {root: out}
 ";
-const ACCOUNTS: &str = "account_id,signup_date\nacme,2024-01-05\nbolt,2024-01-20\n";
+pub const ACCOUNTS: &str = "account_id,signup_date\nacme,2024-01-05\nbolt,2024-01-20\n";
 pub const SUBSCRIPTIONS: &str = "\
 subscription_id,account_id,started_at,ended_at,amount
 s1,acme,2024-01-10,,10000
@@ -69,14 +69,7 @@ impl Project {
     #[track_caller]
     pub fn refuses(self, command: &str, code: i32, messages: &[&str]) {
         let ran = self.run(command);
-        assert_eq!(ran.code, code, "{}", ran.stderr);
-        for message in messages {
-            assert!(
-                ran.stderr.contains(message),
-                "standard error lacks `{message}`:\n{}",
-                ran.stderr
-            );
-        }
+        assert_refused(&ran, code, messages);
         assert_eq!(ran.stdout, "", "standard output is for data");
         self.has_published_nothing();
     }

@@ -3,8 +3,8 @@
 //! Two contents of the same inputs take turns, so that every run has something to replace. However a run ends, what
 //! readers find is whole, and the run after it publishes what an undisturbed one would have.
 
-use crate::cloud::{self, AS_OF, Cloud, RUN, SUBSCRIPTIONS, assert_refused};
-use crate::support::{assert_same_bytes, cskpi, published_files, temp_folder};
+use crate::cloud::{self, AS_OF, Cloud, RUN, SUBSCRIPTIONS};
+use crate::support::{assert_refused, assert_same_bytes, cskpi, published_files, temp_folder};
 use serde_json::{Value, json};
 use std::fs;
 

@@ -3,9 +3,9 @@
 //!
 //! The server checks signatures and rights; its user may do all in the bucket `mine`.
 
-use crate::cloud::{self, RUN, assert_refused};
+use crate::cloud::{self, RUN};
 use crate::s3::{CredentialServer, Key, Proxy, Server};
-use crate::support::{Ran, temp_folder};
+use crate::support::{Ran, assert_refused, temp_folder};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,10 +1,13 @@
 //! Sources and results on S3: the same bytes as on the local disk, whatever the objects are called and however they are reached.
 
-use crate::cloud::{self, ANY_KEYS, AS_OF, Cloud, Gateway, RUN, assert_refused};
-use crate::company::{Company, TABLES};
+use crate::cloud::{self, ANY_KEYS, AS_OF, Cloud, Gateway, RUN};
+use crate::company::{Company, tables};
 use crate::python;
 use crate::s3::Server;
-use crate::support::{assert_same_bytes, published_files, read_parquet, rows_as_text, temp_folder};
+use crate::support::{
+    assert_refused, assert_same_bytes, published_files, read_parquet, rows_as_text, temp_folder,
+};
+use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
@@ -27,7 +30,7 @@ fn a_company_on_s3_is_published_as_on_the_local_disk() {
     let (accounts, _, is_lossy) = encoding_rs::SHIFT_JIS.encode(&accounts);
     assert!(!is_lossy);
     put("crm/顧客 一覧 100%+.csv", &accounts);
-    let as_they_are = TABLES.into_iter().filter(|table| {
+    let as_they_are = tables().filter(|table| {
         let elsewhere = [
             "accounts",
             "plans",
@@ -412,6 +415,26 @@ fn planning_reads_no_input_and_a_run_only_what_it_needs() {
             method == "HEAD" || is_listing(&path) || is_record,
             "{method} {path}"
         );
+    }
+}
+
+/// The numbers behind what is published are read where they lie; the inputs are not asked again.
+#[test]
+fn what_is_published_on_s3_is_explained() {
+    let cloud = Cloud::new();
+    cloud.run(RUN).succeeded();
+    cloud.requests();
+    let explain = "explain mrr pipeline.yaml --period 2024-02 --output json";
+    let ran = cloud.run(explain).succeeded();
+    let explained: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let numbers = &explained["numbers"];
+    assert_eq!(numbers["value"]["value"], 15_000.0, "{numbers}");
+    let accounts = &numbers["accounts"];
+    assert_eq!(accounts["computed"]["reproduces"], true, "{accounts}");
+    assert_eq!(accounts["largest"][0]["account_id"], "acme");
+    for (method, path) in cloud.requests() {
+        let is_read = ["GET", "HEAD"].contains(&method.as_str());
+        assert!(is_read && !path.contains("/in/"), "{method} {path}");
     }
 }
 

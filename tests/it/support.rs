@@ -3,7 +3,7 @@
 use polars::prelude::*;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// What became of one call of the program.
 pub struct Ran {
@@ -13,6 +13,14 @@ pub struct Ran {
 }
 
 impl Ran {
+    pub fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// The call, which must have gone well.
     #[track_caller]
     pub fn succeeded(self) -> Self {
@@ -26,6 +34,19 @@ impl Ran {
         let line = self.stdout.lines().last().unwrap_or_default();
         serde_json::from_str(line)
             .unwrap_or_else(|error| panic!("{error}: {line:?}\n{}", self.stderr))
+    }
+}
+
+/// The command ended with this code and said all of this on standard error.
+#[track_caller]
+pub fn assert_refused(ran: &Ran, code: i32, messages: &[&str]) {
+    assert_eq!(ran.code, code, "{}", ran.stderr);
+    for message in messages {
+        assert!(
+            ran.stderr.contains(message),
+            "standard error lacks `{message}`:\n{}",
+            ran.stderr
+        );
     }
 }
 
@@ -47,11 +68,7 @@ pub fn cskpi_with(folder: &Path, variables: &[(&str, &str)], command_line: &str)
         .current_dir(folder)
         .output()
         .unwrap();
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    Ran::of(output)
 }
 
 pub fn cskpi(folder: &Path, command_line: &str) -> Ran {

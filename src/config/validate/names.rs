@@ -1,5 +1,6 @@
 //! Names that are taken, and how names look.
 
+use crate::columns::{COHORT_FIRST_PAID, COHORT_SIGNUP, TOTAL};
 use crate::config::error::{Problems, YamlPath, show};
 use crate::contract;
 
@@ -7,7 +8,7 @@ use crate::contract;
 pub const FURTHER_NEEDS: [&str; 3] = ["usage", "features", "member_onboarding"];
 
 /// Dimensions of `kpi_values` that are always there.
-const STANDING_DIMENSIONS: &[&str] = &["total", "cohort_first_paid", "cohort_signup"];
+const STANDING_DIMENSIONS: [&str; 3] = [TOTAL, COHORT_FIRST_PAID, COHORT_SIGNUP];
 
 /// Checks a name that becomes a column of `account_period` or a dimension of `kpi_values`.
 pub(super) fn check_column_name(name: &str, kind: &str, path: &YamlPath, problems: &mut Problems) {

@@ -13,78 +13,39 @@ pub(super) fn policy(
     problems: &mut Problems,
 ) -> Policy {
     let section = YamlPath::keys(["policy"]);
-    if !(0.0..=1.0).contains(&raw.gross_margin) {
-        let message = format!(
-            "expected a number from 0 to 1, found `{}`",
-            raw.gross_margin
-        );
-        let percent = raw.gross_margin / 100.0;
-        let is_percent = (0.0..=1.0).contains(&percent);
-        let hint =
-            is_percent.then(|| format!("{} % is `gross_margin: {percent}`", raw.gross_margin));
-        problems.push(section.key("gross_margin"), message, hint);
-    }
-    if let Some(days) = raw.past_due_grace_days {
-        check_range(
-            days,
-            0..=3_660,
-            &section.key("past_due_grace_days"),
-            problems,
-        );
-    }
-    check_range(
-        raw.ltv_churn_periods,
-        1..=3_660,
-        &section.key("ltv_churn_periods"),
-        problems,
-    );
-    check_range(
-        raw.session_gap_minutes,
-        1..=1_440,
-        &section.key("session_gap_minutes"),
-        problems,
-    );
-    check_range(
-        raw.cohort_max_age,
-        1..=3_660,
-        &section.key("cohort_max_age"),
-        problems,
-    );
-    for (days, key) in [
-        (raw.nps_window_days, "nps_window_days"),
-        (raw.community_window_days, "community_window_days"),
-        (raw.onboarding_window_days, "onboarding_window_days"),
+    let past_due_grace_days = raw.past_due_grace_days.unwrap_or_default();
+    for (number, range, key) in [
+        (past_due_grace_days, 0..=3_660, "past_due_grace_days"),
+        (raw.ltv_churn_periods, 1..=3_660, "ltv_churn_periods"),
+        (raw.session_gap_minutes, 1..=1_440, "session_gap_minutes"),
+        (raw.cohort_max_age, 1..=3_660, "cohort_max_age"),
+        (raw.nps_window_days, 1..=3_660, "nps_window_days"),
+        (
+            raw.community_window_days,
+            1..=3_660,
+            "community_window_days",
+        ),
+        (
+            raw.onboarding_window_days,
+            1..=3_660,
+            "onboarding_window_days",
+        ),
+        (raw.small_sample, 0..=1_000_000, "small_sample"),
+        (raw.bootstrap_samples, 0..=2_000, "bootstrap_samples"),
+        (raw.survival_horizon, 0..=1_200, "survival_horizon"),
     ] {
-        check_range(days, 1..=3_660, &section.key(key), problems);
+        check_range(number, range, &section.key(key), problems);
     }
-    check_range(
-        raw.small_sample,
-        0..=1_000_000,
-        &section.key("small_sample"),
-        problems,
-    );
-    check_range(
-        raw.bootstrap_samples,
-        0..=2_000,
-        &section.key("bootstrap_samples"),
-        problems,
-    );
-    check_range(
-        raw.survival_horizon,
-        0..=1_200,
-        &section.key("survival_horizon"),
-        problems,
-    );
-    for (share, upper, key) in [
+    for (share, most, key) in [
+        (raw.gross_margin, 1.0, "gross_margin"),
         (raw.discount_rate, 10.0, "discount_rate"),
         (raw.at_risk_within, 1.0, "at_risk_within"),
     ] {
-        if !(0.0..=upper).contains(&share) {
-            let message = format!("expected a number from 0 to {upper}, found `{share}`");
+        if !(0.0..=most).contains(&share) {
+            let message = format!("expected a number from 0 to {most}, found `{share}`");
             let percent = share / 100.0;
-            let hint = (0.0..=upper)
-                .contains(&percent)
-                .then(|| format!("{share} % is `{key}: {percent}`"));
+            let is_percent = (0.0..=most).contains(&percent);
+            let hint = is_percent.then(|| format!("{share} % is `{key}: {percent}`"));
             problems.push(section.key(key), message, hint);
         }
     }

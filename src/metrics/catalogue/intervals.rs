@@ -1,6 +1,6 @@
 //! Whether each interval can be made from what the metrics are.
 
-use super::{Interval, Metric, Problems, YamlPath};
+use super::{Interval, Metric, Problems, YamlPath, with_referred};
 
 /// Refuses the intervals of the pipeline file that cannot be made. A shipped one that the pipeline's other changes have made
 /// impossible is left out.
@@ -54,12 +54,8 @@ fn obstacle(metric: &Metric, before: &[Metric]) -> Option<(String, String)> {
 
 /// The first metric, of this one and those that its formulas rest on, of which no sums of accounts can be drawn.
 fn undrawable(metric: &Metric, before: &[Metric]) -> Option<(String, String)> {
-    let get = |id: &str| {
-        let known = before.iter().find(|known| known.id == id);
-        known.or((metric.id == id).then_some(metric))
-    };
-    let rests_on = below(vec![metric], get);
-    let reason = rests_on.iter().find_map(|metric| {
+    let rests_on = with_referred(metric, before).into_iter();
+    let reason = rests_on.map(|(_, metric)| metric).find_map(|metric| {
         let id = &metric.id;
         if metric.estimator.is_some() {
             return Some(format!("`{id}` is made by a routine"));
@@ -73,21 +69,4 @@ fn undrawable(metric: &Metric, before: &[Metric]) -> Option<(String, String)> {
     let hint = "the bootstrap adds up accounts: write it with SUM(…), such as SUM(x) / SUM(CASE WHEN … THEN 1 END), or leave \
                 `interval` out";
     reason.map(|reason| (format!("this cannot be drawn: {reason}"), hint.to_owned()))
-}
-
-/// These metrics and all that their formulas rest on.
-pub(in crate::metrics) fn below<'a>(
-    mut metrics: Vec<&'a Metric>,
-    get: impl Fn(&str) -> Option<&'a Metric>,
-) -> Vec<&'a Metric> {
-    let mut at = 0;
-    while let Some(metric) = metrics.get(at).copied() {
-        for other in metric.refers_to().filter_map(&get) {
-            if metrics.iter().all(|known| known.id != other.id) {
-                metrics.push(other);
-            }
-        }
-        at += 1;
-    }
-    metrics
 }

@@ -52,22 +52,12 @@ fn visit<'a>(
         return Ok(());
     };
     open.push(id);
-    for expression in metric
-        .expressions()
-        .filter(|expression| !expression.has_aggregate())
-    {
-        for name in expression.columns() {
-            if open.contains(&name.as_str()) {
-                let circle = open.iter().skip_while(|id| **id != name.as_str());
-                return Err(circle
-                    .map(|id| (*id).to_owned())
-                    .chain([name.clone()])
-                    .collect());
-            }
-            if let Some((known, _)) = by_id.get_key_value(name.as_str()) {
-                visit(known, by_id, done, open)?;
-            }
+    for name in metric.refers_to() {
+        if open.contains(&name) {
+            let circle = open.iter().skip_while(|id| **id != name);
+            return Err(circle.chain([&name]).map(|id| (*id).to_owned()).collect());
         }
+        visit(name, by_id, done, open)?;
     }
     open.pop();
     done.push(id);

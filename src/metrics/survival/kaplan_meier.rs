@@ -1,5 +1,6 @@
 //! Kaplan–Meier: the share that is still there at each age, when some are known only to have lasted so long.
 
+use crate::metrics::interval::Z;
 use std::f64::consts::E;
 
 /// Those whose time ended at one age: with the event, or out of sight before they had it.
@@ -22,9 +23,6 @@ pub struct Step {
     /// 95 %, by Greenwood's formula on the scale of ln(−ln S); none once nobody is left.
     pub bounds: Option<(f64, f64)>,
 }
-
-/// 97.5 % of a normal distribution lie below it.
-const Z: f64 = 1.959963984540054;
 
 /// One step per entry; ages ascend, each once.
 pub fn kaplan_meier(exits: &[Exits]) -> Vec<Step> {
