@@ -60,9 +60,14 @@ pub struct Project<'a> {
     pub storage: &'a Storage,
 }
 
-/// Told what the run is doing.
-pub trait Progress {
+/// Told what the run is doing. May be told by several threads.
+pub trait Progress: Sync {
+    /// A stage begins, and the one before it is over.
     fn stage(&self, name: &str);
+    /// The stage is going to read so many bytes; several calls add up.
+    fn expect(&self, _bytes: u64) {}
+    /// So many rows and bytes more have been read or written in this stage.
+    fn advance(&self, _rows: u64, _bytes: u64) {}
 }
 
 #[derive(Debug, thiserror::Error)]

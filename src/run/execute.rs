@@ -15,7 +15,6 @@ use crate::storage::{Entry, Store};
 use chrono::{DateTime, Utc};
 use inputs::{InputError, Listing};
 use polars::prelude::*;
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -304,7 +303,11 @@ impl Run<'_> {
                 .project
                 .closing(&period, self.session.latest_as_of().max(self.request.as_of)),
         })?;
-        held(self.results).publish(plan, std::mem::take(&mut published.units));
+        let units = std::mem::take(&mut published.units);
+        for unit in units.iter().filter(|unit| unit.status.is_written()) {
+            self.progress.advance(unit.rows as u64, unit.bytes as u64);
+        }
+        held(self.results).publish(plan, units);
         self.written()
     }
 
@@ -416,20 +419,20 @@ fn of_period(rows: &DataFrame, index: i32) -> PolarsResult<DataFrame> {
 /// Takes the time of every stage.
 struct Timed<'a> {
     inner: &'a dyn Progress,
-    begun: RefCell<Vec<(String, Instant)>>,
+    begun: Mutex<Vec<(String, Instant)>>,
 }
 
 impl<'a> Timed<'a> {
     fn new(inner: &'a dyn Progress) -> Self {
         Self {
             inner,
-            begun: RefCell::default(),
+            begun: Mutex::default(),
         }
     }
 
     /// Seconds by stage; stages of one name are one.
     fn stages(&self) -> Vec<(String, f64)> {
-        let begun = self.begun.borrow();
+        let begun = held(&self.begun);
         let ends = begun
             .iter()
             .skip(1)
@@ -454,9 +457,15 @@ impl Progress for Timed<'_> {
         } else {
             name
         };
-        self.begun
-            .borrow_mut()
-            .push((kind.to_owned(), Instant::now()));
+        held(&self.begun).push((kind.to_owned(), Instant::now()));
         self.inner.stage(name);
+    }
+
+    fn expect(&self, bytes: u64) {
+        self.inner.expect(bytes);
+    }
+
+    fn advance(&self, rows: u64, bytes: u64) {
+        self.inner.advance(rows, bytes);
     }
 }
