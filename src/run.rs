@@ -5,6 +5,7 @@ pub mod names;
 pub mod published;
 pub mod results;
 mod scores;
+pub mod stages;
 mod tables;
 
 mod execute;
@@ -27,8 +28,10 @@ use crate::storage::Storage;
 use chrono::{DateTime, Utc};
 use inputs::{InputError, InputSummary, Listing};
 use polars::prelude::*;
+use stages::Cost;
 use std::collections::BTreeSet;
 use tables::Ingredients;
+use tracing::debug_span;
 
 pub use execute::{Outcome, execute, planned};
 
@@ -51,6 +54,8 @@ pub struct Request {
     pub batch_size: Option<usize>,
     pub started_at: DateTime<Utc>,
     pub clock: fn() -> DateTime<Utc>,
+    /// What the process has used up so far.
+    pub cost: fn() -> Cost,
 }
 
 /// What a run works with.
@@ -129,12 +134,13 @@ impl Project<'_> {
             .as_ref()
             .map_or(1, |rfm| rfm.window_days as i32);
         let model = account_periods(&loaded.inputs, context, request.as_of, window_days)
-            .and_then(|model| materialised(&model, &loaded.inputs, context))
+            .and_then(|model| materialised(&model, &loaded.inputs, context, progress))
             .map_err(compute("the account × period model"))?;
         let unrated = missing_rates(&model, context)?;
 
         progress.stage("scoring accounts");
-        let scored = scores::scored(pipeline, &model, context).map_err(compute("scoring"))?;
+        let scored =
+            scores::scored(pipeline, &model, context, progress).map_err(compute("scoring"))?;
 
         progress.stage("building tables");
         let dimensions = self.dimensions();
@@ -149,7 +155,7 @@ impl Project<'_> {
             context,
             as_of: request.as_of,
         };
-        let tables = tables::tables(&ingredients, &wanted_tables(pipeline, request))
+        let tables = tables::tables(&ingredients, &wanted_tables(pipeline, request), progress)
             .map_err(compute("building the tables"))?;
         Ok(Computed {
             tables,
@@ -275,6 +281,11 @@ pub fn unpublished<'a>(pipeline: &Pipeline, request: &'a Request) -> Option<&'a 
         .find(|name| !published.contains(&name.as_str()))
 }
 
+/// Does a part of a stage, which a profile shows.
+fn part<T>(name: &'static str, work: impl FnOnce() -> T) -> T {
+    debug_span!("part", name).in_scope(work)
+}
+
 /// Runs a plan.
 #[expect(
     clippy::disallowed_methods,
@@ -305,22 +316,26 @@ fn materialised(
     model: &AccountPeriods,
     inputs: &Inputs,
     context: Context,
+    progress: &dyn Progress,
 ) -> PolarsResult<AccountPeriods> {
-    let facts = collected(model.facts.clone())?.lazy();
+    let facts = part("facts", || collected(model.facts.clone()))?;
+    progress.advance(facts.height() as u64, 0);
+    let facts = facts.lazy();
     let held = |frame: &Option<LazyFrame>| -> PolarsResult<Option<LazyFrame>> {
         let frame = frame.clone().map(collected).transpose()?;
         Ok(frame.map(IntoLazy::lazy))
     };
     let details = &model.details;
+    let with_costs = || collected(with_costs(facts, inputs, context)?);
     Ok(AccountPeriods {
-        facts: collected(with_costs(facts, inputs, context)?)?.lazy(),
+        facts: part("costs", with_costs)?.lazy(),
         details: Details {
-            onboardings: held(&details.onboardings)?,
-            survey_items: held(&details.survey_items)?,
-            features: held(&details.features)?,
-            phases: held(&details.phases)?,
+            onboardings: part("onboardings", || held(&details.onboardings))?,
+            survey_items: part("survey items", || held(&details.survey_items))?,
+            features: part("features", || held(&details.features))?,
+            phases: part("phases", || held(&details.phases))?,
         },
-        products: collected(model.products.clone())?.lazy(),
+        products: part("products", || collected(model.products.clone()))?.lazy(),
         missing_rates: collected(model.missing_rates.clone())?.lazy(),
     })
 }

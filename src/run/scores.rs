@@ -1,6 +1,6 @@
 //! Model → scores: dimensions, lifetime value, RFM, touch model, each resting on the ones before.
 
-use super::collected;
+use super::{Progress, collected, part};
 use crate::account_period::AccountPeriods;
 use crate::columns::*;
 use crate::config::Pipeline;
@@ -23,6 +23,7 @@ pub(super) fn scored(
     pipeline: &Pipeline,
     model: &AccountPeriods,
     context: Context,
+    progress: &dyn Progress,
 ) -> PolarsResult<Scored> {
     let (late, early): (Vec<_>, Vec<_>) = pipeline
         .dimensions
@@ -31,8 +32,8 @@ pub(super) fn scored(
     let accounts =
         dimension::with_members(model.facts.clone(), early.into_iter(), context.calendar)?;
     let segment = pipeline.policy.ltv_segment.as_deref().map(member_column);
-    let mut accounts =
-        collected(lifetime::with_ltv(accounts, segment.as_deref(), context)?)?.lazy();
+    let with_ltv = || collected(lifetime::with_ltv(accounts, segment.as_deref(), context)?);
+    let mut accounts = part("lifetime value", with_ltv)?.lazy();
     let key = || [col(PERIOD), col(ACCOUNT_ID)];
     // An account that is not scored any more keeps its last score for one period: its churn belongs there.
     let with_last = |accounts: LazyFrame, scores: &LazyFrame, score: &str, name: &str| {
@@ -62,7 +63,10 @@ pub(super) fn scored(
             .drop(by_name(["__now", "__before", "__then"], true, false))
     };
     let rfm = match &pipeline.rfm {
-        Some(rules) => Some(collected(rfm::rfm_scores(accounts.clone(), rules)?)?.lazy()),
+        Some(rules) => {
+            let scores = || collected(rfm::rfm_scores(accounts.clone(), rules)?);
+            Some(part("rfm", scores)?.lazy())
+        }
         None => None,
     };
     accounts = match &rfm {
@@ -75,15 +79,18 @@ pub(super) fn scored(
         last: context.range.last,
     };
     let touch = match &pipeline.touch_model {
-        Some(rules) => Some(
-            collected(touch::touch_segments(
-                accounts.clone(),
-                rules,
-                kept,
-                context.calendar,
-            )?)?
-            .lazy(),
-        ),
+        Some(rules) => {
+            let accounts = accounts.clone();
+            let segments = || {
+                collected(touch::touch_segments(
+                    accounts,
+                    rules,
+                    kept,
+                    context.calendar,
+                )?)
+            };
+            Some(part("touch model", segments)?.lazy())
+        }
         None => None,
     };
     accounts = match &touch {
@@ -91,8 +98,10 @@ pub(super) fn scored(
         None => accounts.with_column(lit(NULL).cast(DataType::String).alias(TOUCH_MODEL)),
     };
     let accounts = dimension::with_members(accounts, late.into_iter(), context.calendar)?;
+    let accounts = part("members", || collected(accounts))?;
+    progress.advance(accounts.height() as u64, 0);
     Ok(Scored {
-        accounts: collected(accounts)?.lazy(),
+        accounts: accounts.lazy(),
         rfm,
         touch,
     })

@@ -1,7 +1,7 @@
 //! Model and scores → the tables that a request publishes.
 
-use super::collected;
 use super::scores::Scored;
+use super::{Progress, collected, part};
 use crate::account_period::{Details, periods};
 use crate::columns::*;
 use crate::config::Pipeline;
@@ -16,6 +16,7 @@ use crate::publish::Table;
 use crate::segments::rfm;
 use chrono::{DateTime, Utc};
 use polars::prelude::*;
+use tracing::{debug_span, field};
 
 /// All that tables are made of.
 pub(super) struct Ingredients<'a> {
@@ -33,27 +34,36 @@ pub(super) struct Ingredients<'a> {
 }
 
 /// The wanted tables, each with the rows of all published periods.
-pub(super) fn tables(from: &Ingredients, wanted: &[&'static str]) -> PolarsResult<Vec<Table>> {
+pub(super) fn tables(
+    from: &Ingredients,
+    wanted: &[&'static str],
+    progress: &dyn Progress,
+) -> PolarsResult<Vec<Table>> {
     let all_periods = periods(from.context, from.as_of)?;
     let needs_kpis = wanted.iter().any(|table| table.starts_with("kpi_"));
     let needs_exits = wanted.contains(&"survival")
         || (needs_kpis && from.catalogue.needs(Estimator::ExpectedLifetime));
     let exits = if needs_exits {
-        exits(from)?
+        part("exits", || exits(from))?
     } else {
         LazyFrame::default()
     };
     let kpis = if needs_kpis {
-        collected(kpis(from, &exits)?)?.lazy()
+        let kpis = || collected(kpis(from, &exits)?);
+        part("kpis", kpis)?.lazy()
     } else {
         LazyFrame::default()
     };
     let table = |name: &&'static str| {
+        let span = debug_span!("table", name, rows = field::Empty).entered();
         let frame = frame(from, name, &kpis, &exits, &all_periods)?;
         let conformed = marts::conformed(frame, all_periods.clone(), name, from.shape);
+        let rows = collected(conformed)?;
+        span.record("rows", rows.height());
+        progress.advance(rows.height() as u64, 0);
         Ok(Table {
             contract: contract::of(name),
-            rows: collected(conformed)?,
+            rows,
         })
     };
     wanted.iter().map(table).collect()
