@@ -5,12 +5,16 @@ macro_rules! say {
     ($($arg:tt)*) => { $crate::cli::terminal::out(&format!("{}\n", format_args!($($arg)*))) };
 }
 
+mod cost;
 mod docs;
 mod explain;
 mod generate;
 mod init;
 mod language;
 mod plan;
+mod profile;
+mod progress;
+mod report;
 mod run;
 mod schema;
 mod terminal;
@@ -28,7 +32,10 @@ use crate::storage::Storage;
 use crate::{config, run as runner};
 use chrono::{DateTime, Utc};
 use clap::{Parser, Subcommand, ValueEnum};
+use cost::cost;
+use profile::Profile;
 use std::io::Read;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Customer-success KPIs by cohort and segment, from CRM, billing and usage tables to BI-ready Parquet.
@@ -78,10 +85,31 @@ enum Verb {
     Generate(generate::Args),
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
     Text,
     Json,
+}
+
+/// How much is said beside the data, and in which form.
+struct Console {
+    log_format: LogFormat,
+    is_quiet: bool,
+    /// With `--profile`.
+    profile: Option<Profile>,
+}
+
+impl Verb {
+    /// The file of `--profile`.
+    fn profile(&self) -> Option<&Path> {
+        let telling = match self {
+            Self::Run(args) => &args.common.telling,
+            Self::Backfill(args) => &args.common.telling,
+            Self::Retry(args) => &args.telling,
+            _ => return None,
+        };
+        telling.profile.as_deref()
+    }
 }
 
 /// Parses the command line, does what it says, and returns the exit code.
@@ -100,21 +128,28 @@ pub fn exit_code(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> u8 
             return code;
         }
     };
-    terminal::start_logging(cli.log_format, cli.quiet);
-    let is_json = matches!(cli.log_format, LogFormat::Json);
+    let console = Console {
+        log_format: cli.log_format,
+        is_quiet: cli.quiet,
+        profile: cli.verb.profile().map(Profile::new),
+    };
+    terminal::start_logging(&console);
     // A panic is a mistake of ours. It must not look like anything else, and must not hide what to do.
     std::panic::set_hook(Box::new(|panic| tracing::debug!("{panic}")));
-    let done = std::panic::catch_unwind(|| verb(cli.verb)).unwrap_or_else(|panic| {
+    let done = std::panic::catch_unwind(|| verb(cli.verb, &console)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         Err(Failure::bug(
             text.or(panic.downcast_ref::<&str>().copied())
                 .unwrap_or("no reason given"),
         ))
     });
+    if let Some(profile) = &console.profile {
+        profile.write();
+    }
     match done {
         Ok(()) => 0,
         Err(failure) => {
-            if is_json {
+            if console.log_format == LogFormat::Json {
                 tracing::error!(causes = ?failure.causes, hints = ?failure.hints, "{}", failure.message);
             } else {
                 eprintln!("{}", failure.render());
@@ -124,14 +159,14 @@ pub fn exit_code(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> u8 
     }
 }
 
-fn verb(verb: Verb) -> Result<(), Failure> {
+fn verb(verb: Verb, console: &Console) -> Result<(), Failure> {
     match verb {
         Verb::Init(args) => init::init(&args),
         Verb::Validate(args) => validate::validate(&args),
         Verb::Plan(args) => plan::plan(&args),
-        Verb::Run(args) => run::run(&args),
-        Verb::Backfill(args) => run::backfill(&args),
-        Verb::Retry(args) => run::retry(&args),
+        Verb::Run(args) => run::run(&args, console),
+        Verb::Backfill(args) => run::backfill(&args, console),
+        Verb::Retry(args) => run::retry(&args, console),
         Verb::Verify(args) => verify::verify(&args),
         Verb::Vacuum(args) => vacuum::vacuum(&args),
         Verb::Unlock(args) => unlock::unlock(&args),

@@ -176,12 +176,11 @@ impl Emitter {
                 UnitStatus::Created | UnitStatus::Replaced | UnitStatus::Reused
             )
         };
-        let is_written = |status| matches!(status, UnitStatus::Created | UnitStatus::Replaced);
         let of_table = || results.units.iter().filter(|unit| unit.table == table);
         if !of_table().any(|unit| is_published(unit.status)) {
             return None;
         }
-        let written = || of_table().filter(|unit| is_written(unit.status));
+        let written = || of_table().filter(|unit| unit.status.is_written());
         let (namespace, name) = dataset(&format!(
             "{}/{table}",
             self.pipeline.outputs.root.trim_end_matches('/')

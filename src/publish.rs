@@ -81,6 +81,11 @@ pub enum UnitStatus {
 }
 
 impl UnitStatus {
+    /// Whether a file was put in its place.
+    pub fn is_written(self) -> bool {
+        matches!(self, Self::Created | Self::Replaced)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",

@@ -6,6 +6,7 @@ mod past;
 pub mod published;
 pub mod results;
 mod scores;
+pub mod stages;
 mod tables;
 mod walk;
 
@@ -25,6 +26,8 @@ use crate::storage::Storage;
 use chrono::{DateTime, Utc};
 use inputs::{InputError, Listing};
 use polars::prelude::*;
+use stages::Cost;
+use tracing::debug_span;
 
 pub use execute::{Outcome, execute, planned};
 
@@ -49,6 +52,8 @@ pub struct Request {
     pub memory_limit: u64,
     pub started_at: DateTime<Utc>,
     pub clock: fn() -> DateTime<Utc>,
+    /// What the process has used up so far.
+    pub cost: fn() -> Cost,
 }
 
 /// What a run works with.
@@ -58,9 +63,14 @@ pub struct Project<'a> {
     pub storage: &'a Storage,
 }
 
-/// Told what the run is doing.
-pub trait Progress {
+/// Told what the run is doing. May be told by several threads.
+pub trait Progress: Sync {
+    /// A stage begins, and the one before it is over.
     fn stage(&self, name: &str);
+    /// The stage is going to read so many bytes; several calls add up.
+    fn expect(&self, _bytes: u64) {}
+    /// So many rows and bytes more have been read or written in this stage.
+    fn advance(&self, _rows: u64, _bytes: u64) {}
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -184,6 +194,11 @@ pub fn unpublished<'a>(pipeline: &Pipeline, request: &'a Request) -> Option<&'a 
         .select
         .iter()
         .find(|name| !published.contains(&name.as_str()))
+}
+
+/// Does a part of a stage, which a profile shows.
+fn part<T>(name: &'static str, work: impl FnOnce() -> T) -> T {
+    debug_span!("part", name).in_scope(work)
 }
 
 /// Runs a plan.

@@ -1,7 +1,7 @@
 //! `plan`: what is missing, stale, restated or up to date, and why.
 
 use super::run::{Output, checked, named_end, named_period};
-use super::{Project, as_of, now, project, table_names};
+use super::{Project, as_of, cost, now, project, table_names};
 use crate::failure::{Failure, Kind};
 use crate::period::PeriodRange;
 use crate::plan::{PeriodPlan, Reprocess, State, changes};
@@ -154,6 +154,7 @@ pub fn plan(args: &Args) -> Result<(), Failure> {
         memory_limit: u64::MAX,
         started_at: at,
         clock: now,
+        cost,
     };
     let (plans, listing) = match args.output {
         Output::Text => shown(&project, &request)?,

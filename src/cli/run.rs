@@ -1,6 +1,9 @@
 //! `run`, `backfill` and `retry`.
 
-use super::{Project, as_of, now, plan, project, table_names, terminal};
+use super::profile::Profile;
+use super::progress::Watch;
+use super::report::{log_stages, report};
+use super::{Console, Project, as_of, cost, now, plan, project, table_names};
 use crate::config::Calendar;
 use crate::failure::Failure;
 use crate::lineage::Emitter;
@@ -8,13 +11,14 @@ use crate::period::PeriodRange;
 use crate::plan::{PeriodPlan, Reprocess};
 use crate::publish::UnitStatus;
 use crate::run::live::Live;
-use crate::run::results::{RunResults, RunStatus, Summary};
+use crate::run::results::{RunResults, RunStatus};
 use crate::run::{self, Request};
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(Debug, Args)]
@@ -28,7 +32,7 @@ pub struct RunArgs {
     #[arg(long, conflicts_with_all = ["period", "as_of", "select", "exclude", "reprocess"])]
     plan: Option<String>,
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -48,7 +52,7 @@ pub struct BackfillArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -57,13 +61,12 @@ pub struct RetryArgs {
     pipeline: String,
     /// The run whose failed units are taken up; the table `runs` has its id.
     run_id: String,
-    /// `json` ends standard output with one line of JSON for a scheduler.
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[command(flatten)]
+    pub(super) telling: Telling,
 }
 
 #[derive(Debug, Args)]
-struct Common {
+pub(super) struct Common {
     /// Instant that decides which periods are complete: `2026-11-21T03:00:00+09:00` (now when not given).
     #[arg(long)]
     as_of: Option<String>,
@@ -76,9 +79,19 @@ struct Common {
     /// Which of the periods to compute: those with missing tables; also those whose last run failed; also those whose inputs or settings have changed; or all.
     #[arg(long, value_enum, default_value_t = Reprocess::Stale)]
     reprocess: Reprocess,
+    #[command(flatten)]
+    pub(super) telling: Telling,
+}
+
+/// What a run tells of itself.
+#[derive(Debug, Args)]
+pub(super) struct Telling {
     /// `json` ends standard output with one line of JSON for a scheduler.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
+    /// Write to this file where the time went: a trace that https://ui.perfetto.dev and chrome://tracing open.
+    #[arg(long, value_name = "FILE")]
+    pub(super) profile: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -99,22 +112,29 @@ enum Asked {
     },
 }
 
-pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    done(asked_of_run(args), args.common.output)
+pub fn run(args: &RunArgs, console: &Console) -> Result<(), Failure> {
+    let output = args.common.telling.output;
+    done(|| asked_of_run(args), output, console)
 }
 
-pub fn backfill(args: &BackfillArgs) -> Result<(), Failure> {
-    done(asked_of_backfill(args), args.common.output)
+pub fn backfill(args: &BackfillArgs, console: &Console) -> Result<(), Failure> {
+    let output = args.common.telling.output;
+    done(|| asked_of_backfill(args), output, console)
 }
 
-pub fn retry(args: &RetryArgs) -> Result<(), Failure> {
-    done(asked_of_retry(args), args.output)
+pub fn retry(args: &RetryArgs, console: &Console) -> Result<(), Failure> {
+    done(|| asked_of_retry(args), args.telling.output, console)
 }
 
 /// Does what was asked for. A scheduler gets its line, whatever comes of it.
-fn done(asked: Result<Asked, Failure>, output: Output) -> Result<(), Failure> {
-    let line = match asked {
-        Ok(Asked::Run(project, request)) => return execute(&project, *request, output),
+fn done(
+    asked: impl FnOnce() -> Result<Asked, Failure>,
+    output: Output,
+    console: &Console,
+) -> Result<(), Failure> {
+    let opened = console.profile.as_ref().map_or(Ok(()), Profile::open);
+    let line = match opened.and_then(|()| asked()) {
+        Ok(Asked::Run(project, request)) => return execute(&project, *request, output, console),
         Ok(Asked::Nothing(why)) => {
             tracing::info!("nothing to do: {why}");
             Ok(serde_json::json!({"status": "nothing_to_do", "periods": 0}))
@@ -174,6 +194,7 @@ fn planned(project: Project, file: &str) -> Result<Asked, Failure> {
         memory_limit: u64::MAX,
         started_at,
         clock: now,
+        cost,
     };
     asked(project, request)
 }
@@ -252,6 +273,7 @@ fn asked_of_retry(args: &RetryArgs) -> Result<Asked, Failure> {
         memory_limit: u64::MAX,
         started_at,
         clock: now,
+        cost,
     };
     asked(project, request)
 }
@@ -277,6 +299,7 @@ fn request(periods: PeriodRange, at: DateTime<Utc>, common: &Common) -> Result<R
         memory_limit: u64::MAX,
         started_at,
         clock: now,
+        cost,
     })
 }
 
@@ -333,7 +356,12 @@ pub(super) fn named_end(calendar: &Calendar, text: &str, last: i32) -> Result<i3
     }
 }
 
-fn execute(project: &Project, request: Request, output: Output) -> Result<(), Failure> {
+fn execute(
+    project: &Project,
+    request: Request,
+    output: Output,
+    console: &Console,
+) -> Result<(), Failure> {
     let pipeline = &project.pipeline;
     let calendar = &pipeline.calendar;
     let incomplete: Vec<String> = request
@@ -356,15 +384,15 @@ fn execute(project: &Project, request: Request, output: Output) -> Result<(), Fa
         "looking at {} periods",
         request.periods.len()
     );
-    let stages = terminal::Stages::new(terminal::is_watched() && output == Output::Text);
+    let watch = Watch::new(console, output == Output::Json);
     let live = Arc::new(Live::default());
     let emitter = Emitter::new(pipeline, &project.catalogue, &request).map(Arc::new);
-    end_on_signals(&live, emitter.clone(), output)?;
+    end_on_signals(&live, emitter.clone(), output, console.profile.clone())?;
     if let Some(emitter) = &emitter {
         emitter.start(request.started_at);
     }
-    let outcome = run::execute(&project.runner(), &request, &live, &stages);
-    stages.finish();
+    let outcome = run::execute(&project.runner(), &request, &live, &watch);
+    watch.finish();
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -373,6 +401,8 @@ fn execute(project: &Project, request: Request, output: Output) -> Result<(), Fa
             results.error = Some(Failure::text_of(&error));
             results.status = RunStatus::Failed;
             results.finished_at = Some(now());
+            results.stages = live.stages();
+            results.cost = cost();
             if let Some(emitter) = &emitter {
                 emitter.end(&results);
             }
@@ -391,6 +421,7 @@ fn execute(project: &Project, request: Request, output: Output) -> Result<(), Fa
         "results in {}",
         store.shown(&RunResults::key(&request.run_id))
     );
+    log_stages(&outcome.results, console);
     // The last line, also where standard error goes to the same place: Airflow's BashOperator takes the last of both.
     report(&outcome.results, output);
     match outcome.failure {
@@ -429,6 +460,7 @@ fn end_on_signals(
     live: &Arc<Live>,
     emitter: Option<Arc<Emitter>>,
     output: Output,
+    profile: Option<Profile>,
 ) -> Result<(), Failure> {
     let live = Arc::clone(live);
     let signals = Signals::new([SIGINT, SIGTERM]);
@@ -443,11 +475,14 @@ fn end_on_signals(
                 "SIGTERM"
             };
             tracing::warn!("{name}: finishing the commit at hand");
-            if let Some(results) = live.interrupt(now(), &format!("ended by {name}")) {
+            if let Some(results) = live.interrupt(now(), cost(), &format!("ended by {name}")) {
                 if let Some(emitter) = &emitter {
                     emitter.end(&results);
                 }
                 report(&results, output);
+            }
+            if let Some(profile) = &profile {
+                profile.write();
             }
             std::process::exit(128 + signal);
         }
@@ -460,40 +495,4 @@ pub(super) fn run_id(started_at: DateTime<Utc>) -> String {
     let distinct =
         blake3::hash(format!("{started_at:?} {}", std::process::id()).as_bytes()).to_hex();
     format!("{}-{}", started_at.format("%Y%m%dT%H%M%SZ"), &distinct[..6])
-}
-
-fn report(results: &RunResults, output: Output) {
-    let summary = results.summary();
-    if output == Output::Json {
-        say!("{}", serde_json::to_string(&summary).unwrap_or_default());
-        return;
-    }
-    if results.status == RunStatus::Failed {
-        return;
-    }
-    let Summary {
-        periods,
-        created,
-        replaced,
-        reused,
-        up_to_date,
-        failed,
-        not_attempted,
-        rows,
-        seconds,
-        ..
-    } = summary;
-    let mut text = format!(
-        "{periods} periods: {created} files created, {replaced} replaced, {reused} unchanged"
-    );
-    for (count, what) in [
-        (up_to_date, "up to date"),
-        (failed, "failed"),
-        (not_attempted, "not attempted"),
-    ] {
-        if count > 0 {
-            text.push_str(&format!(", {count} {what}"));
-        }
-    }
-    say!("{text}; {rows} rows in {seconds:.1} s");
 }

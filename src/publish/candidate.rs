@@ -12,6 +12,7 @@ use crate::storage::Version;
 use chrono::{DateTime, Utc};
 use polars::prelude::*;
 use std::time::Instant;
+use tracing::{Span, debug_span, field};
 
 /// A file to be, with what lies at its place.
 pub(super) struct Candidate {
@@ -24,6 +25,12 @@ pub(super) struct Candidate {
     pub(super) hash_before: Option<String>,
     pub(super) before: Option<Version>,
     pub(super) seconds: f64,
+}
+
+/// What happens to a file, for a profile.
+fn file_span(what: &str, contract: &Contract, rows: usize) -> Span {
+    let name = format_args!("{what} {}", contract.table);
+    debug_span!("file", name, rows, bytes = field::Empty)
 }
 
 impl Candidate {
@@ -93,6 +100,7 @@ impl Session {
         old: Option<&Manifest>,
     ) -> Result<Candidate, PublishError> {
         let started = Instant::now();
+        let span = file_span("encoding", contract, frame.height()).entered();
         let bytes = encode::encoded(frame, self.publisher.compression).map_err(|source| {
             PublishError::Encode {
                 table: contract.table.clone(),
@@ -100,6 +108,7 @@ impl Session {
                 source,
             }
         })?;
+        span.record("bytes", bytes.len());
         let key = key(&contract.table, period.start);
         let content_hash = blake3::hash(&bytes).to_hex().to_string();
         let there = held(&self.listing).get(&key).cloned();
@@ -139,6 +148,8 @@ impl Session {
         work: &Work,
     ) -> Result<(Vec<Check>, f64), PublishError> {
         let started = Instant::now();
+        let span = file_span("auditing", candidate.contract, candidate.rows).entered();
+        span.record("bytes", candidate.bytes.len());
         let as_staged = if candidate.status() == UnitStatus::Reused {
             None
         } else {

@@ -5,6 +5,7 @@ use super::manifest::Manifest;
 use crate::fault::step;
 use crate::storage::{Condition, StorageError, Store, Version};
 use serde::{Deserialize, Serialize};
+use tracing::debug_span;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Journal {
@@ -43,6 +44,8 @@ impl Journal {
     /// Commits every file, then the manifest.
     pub fn commit(mut self, store: &dyn Store) -> Result<(Manifest, Version), StorageError> {
         let committed = super::in_parallel(&self.entries, |entry| {
+            let name = format_args!("committing {}", entry.table);
+            let _span = debug_span!("file", name).entered();
             let version = entry.commit(store, entry.before.as_ref());
             step("unit_committed");
             version

@@ -16,6 +16,7 @@ use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tracing::debug_span;
 
 impl Session {
     /// Takes the lock, finishes what a dead run began, and clears what it left.
@@ -81,10 +82,14 @@ impl Session {
     pub fn publish(&self, work: Work) -> Result<PublishedPeriod<'_>, PublishError> {
         let period = work.period;
         let old = held(&self.manifests).get(&period.start).cloned();
-        let candidates = self.candidates(&work, old.as_ref().map(|(manifest, _)| manifest))?;
+        let part = |name: &'static str| debug_span!("part", name);
+        let known = old.as_ref().map(|(manifest, _)| manifest);
+        let candidates = part("encoding").in_scope(|| self.candidates(&work, known))?;
         let prefix = upkeep::staging(&self.publisher.run_id);
-        let audits = in_parallel(&candidates, |candidate| {
-            self.staged(candidate, &prefix, &work)
+        let audits = part("staging and auditing").in_scope(|| {
+            in_parallel(&candidates, |candidate| {
+                self.staged(candidate, &prefix, &work)
+            })
         });
         let audits = audits.into_iter().collect::<Result<Vec<_>, _>>()?;
         step("period_audited");
@@ -126,7 +131,7 @@ impl Session {
                 manifest,
                 manifest_before: version,
             };
-            self.commit(journal)?;
+            part("committing").in_scope(|| self.commit(journal))?;
         } else if is_news {
             self.put_manifest(manifest, version.as_ref())?;
         }

@@ -2,6 +2,7 @@
 
 use super::live::{Live, held};
 use super::results::{RunResults, RunStatus};
+use super::stages::Accounted;
 use super::walk::{Computed, Walk};
 use super::{Progress, Project, Request, RunError, inputs, wanted_tables};
 use crate::columns::PERIOD;
@@ -16,10 +17,8 @@ use crate::storage::{Entry, Store};
 use chrono::{DateTime, Utc};
 use inputs::{InputError, Listing};
 use polars::prelude::*;
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 /// What a run did, and the first thing that went wrong.
 #[derive(Debug)]
@@ -55,7 +54,13 @@ pub fn execute(
     progress: &dyn Progress,
 ) -> Result<Outcome, RunError> {
     let pipeline = project.pipeline;
+    let progress = Accounted {
+        stages: &live.stages,
+        watcher: progress,
+    };
+    progress.stage("listing inputs");
     let listing = inputs::listed(pipeline, project.storage)?;
+    progress.stage("opening outputs");
     let store = project
         .storage
         .store(&pipeline.outputs.root)
@@ -75,7 +80,7 @@ pub fn execute(
         listing: &listing,
         session: &session,
         results: &results,
-        progress: &Timed::new(progress),
+        progress: &progress,
     };
     let outcome = run.go();
     live.end();
@@ -127,12 +132,13 @@ struct Run<'a> {
     listing: &'a Listing,
     session: &'a Arc<Session>,
     results: &'a Mutex<RunResults>,
-    progress: &'a Timed<'a>,
+    progress: &'a Accounted<'a>,
 }
 
 impl Run<'_> {
     fn go(&self) -> Result<Outcome, RunError> {
         self.close_the_dead()?;
+        self.progress.stage("planning");
         let session = self.session;
         let known = Known {
             manifests: session.manifests(),
@@ -150,6 +156,7 @@ impl Run<'_> {
         }
         step("results_begun");
         let failure = self.published(&chosen);
+        self.progress.stage("writing results");
         // The root may be another run's by now.
         {
             let _no_signal_now = session.uninterrupted();
@@ -166,7 +173,8 @@ impl Run<'_> {
             results.error = failure
                 .as_ref()
                 .map(|failure| crate::failure::Failure::text_of(failure));
-            results.stages = self.progress.stages();
+            results.stages = self.progress.stages.so_far();
+            results.cost = (self.request.cost)();
             results.conclude((self.request.clock)());
             results.clone()
         };
@@ -322,7 +330,11 @@ impl Run<'_> {
                 .project
                 .closing(&period, self.session.latest_as_of().max(self.request.as_of)),
         })?;
-        held(self.results).publish(plan, std::mem::take(&mut published.units));
+        let units = std::mem::take(&mut published.units);
+        for unit in units.iter().filter(|unit| unit.status.is_written()) {
+            self.progress.advance(unit.rows as u64, unit.bytes as u64);
+        }
+        held(self.results).publish(plan, units);
         self.written()
     }
 
@@ -412,7 +424,9 @@ impl Run<'_> {
     }
 
     fn written(&self) -> Result<(), RunError> {
-        let results = held(self.results).clone();
+        let mut results = held(self.results).clone();
+        results.stages = self.progress.stages.so_far();
+        results.cost = (self.request.cost)();
         let store: &dyn Store = self.session.store.as_ref();
         Ok(results.write(store).map_err(PublishError::from)?)
     }
@@ -429,52 +443,4 @@ fn range_of(plans: &[PeriodPlan]) -> PeriodRange {
 fn of_period(rows: &DataFrame, index: i32) -> PolarsResult<DataFrame> {
     let of_period = rows.column(PERIOD)?.i32()?.equal(index);
     rows.filter(&of_period)?.drop(PERIOD)
-}
-
-/// Takes the time of every stage.
-struct Timed<'a> {
-    inner: &'a dyn Progress,
-    begun: RefCell<Vec<(String, Instant)>>,
-}
-
-impl<'a> Timed<'a> {
-    fn new(inner: &'a dyn Progress) -> Self {
-        Self {
-            inner,
-            begun: RefCell::default(),
-        }
-    }
-
-    /// Seconds by stage; stages of one name are one.
-    fn stages(&self) -> Vec<(String, f64)> {
-        let begun = self.begun.borrow();
-        let ends = begun
-            .iter()
-            .skip(1)
-            .map(|(_, at)| *at)
-            .chain([Instant::now()]);
-        let mut stages: Vec<(String, f64)> = Vec::new();
-        for ((name, from), to) in begun.iter().zip(ends) {
-            let seconds = (to - *from).as_secs_f64();
-            match stages.iter_mut().find(|(stage, _)| stage == name) {
-                Some((_, sum)) => *sum += seconds,
-                None => stages.push((name.clone(), seconds)),
-            }
-        }
-        stages
-    }
-}
-
-impl Progress for Timed<'_> {
-    fn stage(&self, name: &str) {
-        let kind = if name.starts_with("publishing ") {
-            "publishing"
-        } else {
-            name
-        };
-        self.begun
-            .borrow_mut()
-            .push((kind.to_owned(), Instant::now()));
-        self.inner.stage(name);
-    }
 }

@@ -182,6 +182,7 @@ pub fn loaded(
         };
         progress.stage(&format!("reading {table}"));
         let contract = contract::of(table);
+        let bytes = scan.files.iter().map(|file| file.size).sum();
         let read_error = |source| InputError::Read {
             table,
             files: unreadable_file(scan),
@@ -195,6 +196,7 @@ pub fn loaded(
             (usage_daily, features) = (Some(used.daily), used.features);
             rows
         } else {
+            progress.expect(bytes);
             let further = |rows: &DataFrame| match table {
                 "targets" => targets::violations(rows, pipeline, catalogue).map(Some),
                 _ => Ok(None),
@@ -203,13 +205,14 @@ pub fn loaded(
                 small_table(contract, staged, &frames, pipeline, &further).map_err(read_error)?;
             found.extend(broken);
             let rows = frame.height();
+            progress.advance(rows as u64, bytes);
             frames.insert(table, frame);
             rows
         };
         summaries.push(InputSummary {
             table: table.to_owned(),
             files: scan.files.len(),
-            bytes: scan.files.iter().map(|file| file.size).sum(),
+            bytes,
             rows,
             columns: scan
                 .schema

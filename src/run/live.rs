@@ -1,6 +1,7 @@
 //! A run that can be ended by a signal: the commit at hand is finished, results are written, the lock is given back.
 
 use super::results::{RunResults, RunStatus};
+use super::stages::{Cost, Stage, Stages};
 use crate::publish::{PublishError, Session};
 use chrono::{DateTime, Utc};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// What a signal needs to know of the run; empty before it has taken its lock and after it has given it back.
 #[derive(Default)]
 pub struct Live {
+    pub(super) stages: Stages,
     run: Mutex<Option<Begun>>,
 }
 
@@ -30,10 +32,16 @@ impl Live {
 
     pub(super) fn end(&self) {
         *held(&self.run) = None;
+        self.stages.end();
+    }
+
+    /// What the run's stages took and did so far.
+    pub fn stages(&self) -> Vec<Stage> {
+        self.stages.so_far()
     }
 
     /// Ends the run in good order. The process must exit after this: nothing will begin any more.
-    pub fn interrupt(&self, now: DateTime<Utc>, reason: &str) -> Option<RunResults> {
+    pub fn interrupt(&self, now: DateTime<Utc>, cost: Cost, reason: &str) -> Option<RunResults> {
         let run = held(&self.run);
         let Some((session, results)) = &*run else {
             std::mem::forget(run);
@@ -47,6 +55,8 @@ impl Live {
         let mut results = held(results).clone();
         results.status = RunStatus::Interrupted;
         results.finished_at = Some(now);
+        results.stages = self.stages.so_far();
+        results.cost = cost;
         results.error = Some(reason.to_owned());
         let store = session.store.as_ref();
         if let Err(error) = results

@@ -2,6 +2,7 @@
 //! `checks`.
 
 use super::inputs::InputSummary;
+use super::stages::{Cost, Stage};
 use super::{Request, RunError};
 use crate::config::Pipeline;
 use crate::plan::PeriodPlan;
@@ -30,8 +31,10 @@ pub struct RunResults {
     pub rows_rejected: u64,
     pub units: Vec<PublishedUnit>,
     pub notices: Vec<String>,
-    /// Seconds by stage, in order.
-    pub stages: Vec<(String, f64)>,
+    /// In order.
+    pub stages: Vec<Stage>,
+    #[serde(default)]
+    pub cost: Cost,
     /// The first thing that went wrong.
     pub error: Option<String>,
 }
@@ -65,6 +68,8 @@ pub struct Summary {
     pub rows: usize,
     pub bytes: usize,
     pub seconds: f64,
+    pub cost: Cost,
+    pub stages: Vec<Stage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -108,6 +113,7 @@ impl RunResults {
             units: Vec::new(),
             notices: Vec::new(),
             stages: Vec::new(),
+            cost: Cost::default(),
             error: None,
         }
     }
@@ -172,6 +178,8 @@ impl RunResults {
             rows: self.units.iter().map(|unit| unit.rows).sum(),
             bytes: self.units.iter().map(|unit| unit.bytes).sum(),
             seconds: (finished - self.started_at).num_milliseconds() as f64 / 1000.0,
+            cost: self.cost,
+            stages: self.stages.clone(),
             error: self.error.clone(),
         }
     }

@@ -1,7 +1,7 @@
 //! Model → scores: dimensions, lifetime value, RFM, touch model, each resting on the ones before.
 
-use super::collected;
 use super::past::{Memory, Past};
+use super::{Progress, collected, part};
 use crate::account_period::AccountPeriods;
 use crate::columns::*;
 use crate::config::{Calendar, Pipeline};
@@ -26,6 +26,7 @@ pub(super) fn scored(
     model: &AccountPeriods,
     past: &mut Past,
     context: Context,
+    progress: &dyn Progress,
 ) -> PolarsResult<Scored> {
     let calendar = context.calendar;
     let PeriodRange { first, last } = context.range;
@@ -36,10 +37,14 @@ pub(super) fn scored(
     let known = past.accounts.rows();
     let accounts =
         dimension::with_members(model.facts.clone(), known, early.into_iter(), calendar)?;
-    let mut accounts = collected(with_ltv(accounts, pipeline, past, context)?)?.lazy();
+    let with_ltv = || collected(with_ltv(accounts, pipeline, past, context)?);
+    let mut accounts = part("lifetime value", with_ltv)?.lazy();
 
     let rfm = match &pipeline.rfm {
-        Some(rules) => Some(collected(rfm::rfm_scores(accounts.clone(), rules)?)?),
+        Some(rules) => {
+            let scores = || collected(rfm::rfm_scores(accounts.clone(), rules)?);
+            Some(part("rfm", scores)?)
+        }
         None => None,
     };
     accounts = match &rfm {
@@ -56,8 +61,13 @@ pub(super) fn scored(
                 accounts: past.accounts.rows(),
                 segments: past.touch.rows(),
             };
-            let segments = touch::touch_segments(accounts.clone(), before, rules, kept, calendar)?;
-            Some(collected(segments)?)
+            let accounts = accounts.clone();
+            let segments = || {
+                collected(touch::touch_segments(
+                    accounts, before, rules, kept, calendar,
+                )?)
+            };
+            Some(part("touch model", segments)?)
         }
         None => None,
     };
@@ -67,7 +77,9 @@ pub(super) fn scored(
     };
     let known = past.accounts.rows();
     let accounts = dimension::with_members(accounts, known, late.into_iter(), calendar)?;
-    let accounts = collected(accounts)?.lazy();
+    let accounts = part("members", || collected(accounts))?;
+    progress.advance(accounts.height() as u64, 0);
+    let accounts = accounts.lazy();
 
     if let Some(scores) = &rfm {
         past.rfm.add_since(scores.clone(), last)?;

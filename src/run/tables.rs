@@ -1,8 +1,8 @@
 //! Model and scores → the tables that a request publishes.
 
-use super::collected;
 use super::past::Past;
 use super::scores::Scored;
+use super::{Progress, collected, part};
 use crate::account_period::{Details, periods};
 use crate::columns::*;
 use crate::config::{Calendar, Estimator, Pipeline, Policy};
@@ -18,6 +18,7 @@ use crate::publish::Table;
 use crate::segments::rfm;
 use chrono::{DateTime, Utc};
 use polars::prelude::*;
+use tracing::{debug_span, field};
 
 /// All that tables are made of: a step of the run, and what is known of the periods before it.
 pub(super) struct Ingredients<'a> {
@@ -54,6 +55,7 @@ pub(super) fn tables(
     past: &mut Past,
     wanted: &[&'static str],
     shape: Option<Shape>,
+    progress: &dyn Progress,
 ) -> PolarsResult<Vec<Table>> {
     let known = learnt(from, past, wanted)?;
     let Some(shape) = shape else {
@@ -61,15 +63,19 @@ pub(super) fn tables(
     };
     let all_periods = periods(from.context, from.as_of)?;
     let kpis = match needs_kpis(wanted) {
-        true => collected(kpis(from, &known, shape)?)?.lazy(),
+        true => part("kpis", || collected(kpis(from, &known, shape)?))?.lazy(),
         false => LazyFrame::default(),
     };
     let table = |name: &&'static str| {
         let frame = frame(from, name, &kpis, &known, shape)?;
         let conformed = marts::conformed(frame, all_periods.clone(), name, shape);
+        let span = debug_span!("table", name, rows = field::Empty).entered();
+        let rows = collected(conformed)?;
+        span.record("rows", rows.height());
+        progress.advance(rows.height() as u64, 0);
         Ok(Table {
             contract: contract::of(name),
-            rows: collected(conformed)?,
+            rows,
         })
     };
     wanted.iter().map(table).collect()
@@ -134,7 +140,7 @@ fn learnt(from: &Ingredients, past: &mut Past, wanted: &[&str]) -> PolarsResult<
         };
         let earlier = past.subjects.rows();
         let exits = survival::exits(accounts(), earlier, &groupings, map, begin, range)?;
-        let exits = collected(exits)?;
+        let exits = part("exits", || collected(exits))?;
         let kept = survival::kept(accounts(), &groupings, map);
         past.subjects.add(collected(kept)?)?;
         known.exits = past.exits.before(exits.clone().lazy())?;
@@ -149,12 +155,13 @@ fn learnt(from: &Ingredients, past: &mut Past, wanted: &[&str]) -> PolarsResult<
             &available,
             from.context,
         )?;
-        let sums = collected(sums)?;
+        let sums = part("sums of groups", || collected(sums))?;
         known.sums = past.sums.before(sums.clone().lazy())?;
         past.sums.add_since(sums, forgotten)?;
         if let Some(bootstrap) = Bootstrap::of(from.catalogue, &available, from.context) {
             let is_drawn = col(PERIOD).gt_eq(lit(from.first_published - bootstrap.reach()));
-            let draws = collected(bootstrap.sums(accounts().filter(is_drawn), &groupings)?)?;
+            let draws = bootstrap.sums(accounts().filter(is_drawn), &groupings)?;
+            let draws = part("draws", || collected(draws))?;
             let all = past.draws.before(draws.clone().lazy())?;
             known.draws = Some(match past.draws.rows() {
                 Some(_) => all.sort(bootstrap::KEY, SortMultipleOptions::default()),
@@ -167,12 +174,13 @@ fn learnt(from: &Ingredients, past: &mut Past, wanted: &[&str]) -> PolarsResult<
     if wanted.contains(&"mrr_movements") {
         let products = from.products.clone();
         let closings = marts::closings(accounts(), products, &groupings, from.context);
-        let closings = collected(closings)?;
+        let closings = part("closings", || collected(closings))?;
         known.closings = past.closings.before(closings.clone().lazy())?;
         past.closings.add_since(closings, last)?;
     }
     if wanted.contains(&"cohort_retention") {
-        let seen = collected(cohort::seen(accounts(), map, from.context))?;
+        let seen = cohort::seen(accounts(), map, from.context);
+        let seen = part("cohorts", || collected(seen))?;
         past.cohorts.add(seen)?;
         known.cohorts = past.cohorts.all();
         if let Some(merged) = cohort::merged(accounts(), map) {

@@ -4,7 +4,7 @@ use super::inputs::{self, InputSummary, Listing, Loaded};
 use super::past::Past;
 use super::scores;
 use super::tables::{self, Ingredients};
-use super::{Progress, Project, Request, RunError, collected, names, wanted_tables};
+use super::{Progress, Project, Request, RunError, collected, names, part, wanted_tables};
 use crate::account_period::{
     AccountPeriods, Details, History, account_periods, history, with_costs,
 };
@@ -172,12 +172,12 @@ impl<'a> Walk<'a> {
             .as_ref()
             .map_or(1, |rfm| rfm.window_days as i32);
         let model = account_periods(inputs, context, self.request.as_of, window_days)
-            .and_then(|model| materialised(&model, inputs, context))
+            .and_then(|model| materialised(&model, inputs, context, self.progress))
             .map_err(compute("the account × period model"))?;
         let unrated = missing_rates(model.missing_rates.clone(), context)?;
 
         self.progress.stage("scoring accounts");
-        let scored = scores::scored(pipeline, &model, &mut self.past, context)
+        let scored = scores::scored(pipeline, &model, &mut self.past, context, self.progress)
             .map_err(compute("scoring"))?;
 
         self.progress.stage("building tables");
@@ -194,8 +194,14 @@ impl<'a> Walk<'a> {
             first_published: self.first_published,
         };
         let shape = published.map(|published| self.project.shape(&dimensions, published));
-        let tables = tables::tables(&ingredients, &mut self.past, &self.wanted, shape)
-            .map_err(compute("building the tables"))?;
+        let tables = tables::tables(
+            &ingredients,
+            &mut self.past,
+            &self.wanted,
+            shape,
+            self.progress,
+        )
+        .map_err(compute("building the tables"))?;
         Ok(Computed { tables, unrated })
     }
 }
@@ -205,22 +211,26 @@ fn materialised(
     model: &AccountPeriods,
     inputs: &Inputs,
     context: Context,
+    progress: &dyn Progress,
 ) -> PolarsResult<AccountPeriods> {
-    let facts = collected(model.facts.clone())?.lazy();
+    let facts = part("facts", || collected(model.facts.clone()))?;
+    progress.advance(facts.height() as u64, 0);
+    let facts = facts.lazy();
     let held = |frame: &Option<LazyFrame>| -> PolarsResult<Option<LazyFrame>> {
         let frame = frame.clone().map(collected).transpose()?;
         Ok(frame.map(IntoLazy::lazy))
     };
     let details = &model.details;
+    let with_costs = || collected(with_costs(facts, inputs, context)?);
     Ok(AccountPeriods {
-        facts: collected(with_costs(facts, inputs, context)?)?.lazy(),
+        facts: part("costs", with_costs)?.lazy(),
         details: Details {
-            onboardings: held(&details.onboardings)?,
-            survey_items: held(&details.survey_items)?,
-            features: held(&details.features)?,
-            phases: held(&details.phases)?,
+            onboardings: part("onboardings", || held(&details.onboardings))?,
+            survey_items: part("survey items", || held(&details.survey_items))?,
+            features: part("features", || held(&details.features))?,
+            phases: part("phases", || held(&details.phases))?,
         },
-        products: collected(model.products.clone())?.lazy(),
+        products: part("products", || collected(model.products.clone()))?.lazy(),
         missing_rates: collected(model.missing_rates.clone())?.lazy(),
     })
 }

@@ -8,6 +8,7 @@
 //! | `worked_examples` | the field's printed examples, by the program's own catalogue |
 //! | `messages` | what is refused: exit codes and what is said |
 //! | `cli` | what goes to standard output and standard error, what is written and what is not |
+//! | `progress` | stages with rows, bytes and time, what a run cost, traces of `--profile` |
 //! | `config` | pipeline files that load, and reports on those that do not |
 //! | `backfill` | many periods at once, kills, periods that fail, retries, which periods are taken |
 //! | `explain` | `explain` and `docs`: definitions, and the numbers behind what is published |
@@ -51,6 +52,7 @@ mod nightly;
 mod own_metrics;
 mod plans;
 mod point_in_time;
+mod progress;
 mod project;
 mod properties;
 mod python;
