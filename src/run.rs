@@ -25,9 +25,11 @@ use crate::publish::{Closing, PublishError, Table};
 use crate::segments::dimension;
 use crate::storage::Storage;
 use chrono::{DateTime, Utc};
+use inputs::usage_rollup::cache::UsageCache;
 use inputs::{InputError, InputSummary, Listing};
 use polars::prelude::*;
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use tables::Ingredients;
 
 pub use execute::{Outcome, execute, planned};
@@ -105,10 +107,18 @@ impl Project<'_> {
         range: PeriodRange,
         request: &Request,
         listing: &Listing,
+        cache: &UsageCache,
         progress: &dyn Progress,
     ) -> Result<Computed, RunError> {
         let pipeline = self.pipeline;
-        let loaded = inputs::loaded(pipeline, self.catalogue, listing, self.storage, progress)?;
+        let loaded = inputs::loaded(
+            pipeline,
+            self.catalogue,
+            listing,
+            self.storage,
+            cache,
+            progress,
+        )?;
         let problems = names::unknown_names(pipeline, &loaded.account_columns);
         if problems.has_errors() {
             return Err(RunError::Names {
@@ -119,10 +129,7 @@ impl Project<'_> {
         let compute = |stage| move |source| RunError::Compute { stage, source };
 
         progress.stage("computing the account × period model");
-        let window_days = pipeline
-            .rfm
-            .as_ref()
-            .map_or(1, |rfm| rfm.window_days as i32);
+        let window_days = window_days(pipeline);
         let model = account_periods(&loaded.inputs, context, request.as_of, window_days)
             .and_then(|model| materialised(&model, &loaded.inputs, context))
             .map_err(compute("the account × period model"))?;
@@ -293,6 +300,33 @@ pub(crate) fn collected_together<const N: usize>(
     frames
         .try_into()
         .map_err(|_| polars_err!(ComputeError: "{found} results of {N} plans"))
+}
+
+/// Runs a plan and hands over its rows in order, so many at a time; only a few of such batches are in memory at once.
+pub(crate) fn in_batches(
+    frame: LazyFrame,
+    rows: NonZeroUsize,
+    take: impl FnMut(DataFrame) -> PolarsResult<()>,
+) -> PolarsResult<()> {
+    let (send, receive) = std::sync::mpsc::sync_channel(1);
+    // Nobody listens any more once a batch could not be taken.
+    let hand_over = PlanCallback::new(move |batch| Ok(send.send(batch).is_err()));
+    let plan = frame.sink_batches(hand_over, true, Some(rows))?;
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| plan.collect_with_engine(Engine::Streaming).map(drop));
+        let taken = receive.iter().try_for_each(take);
+        drop(receive);
+        match running.join() {
+            Ok(done) => taken.and(done),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// How far the scores look back.
+pub(crate) fn window_days(pipeline: &Pipeline) -> i32 {
+    let rfm = pipeline.rfm.as_ref();
+    rfm.map_or(1, |rfm| rfm.window_days as i32)
 }
 
 /// The model held in memory, so that what follows computes it once.

@@ -13,6 +13,7 @@ use crate::publish::manifest::{self, Manifests};
 use crate::publish::{self, PublishError, Publisher, Session, Table, UnitStatus, Work, schema};
 use crate::storage::{Entry, Store};
 use chrono::{DateTime, Utc};
+use inputs::usage_rollup::cache::UsageCache;
 use inputs::{InputError, Listing};
 use polars::prelude::*;
 use std::cell::RefCell;
@@ -74,6 +75,7 @@ pub fn execute(
         listing: &listing,
         session: &session,
         results: &results,
+        cache: &UsageCache::in_memory(),
         progress: &Timed::new(progress),
     };
     let outcome = run.go();
@@ -126,6 +128,7 @@ struct Run<'a> {
     listing: &'a Listing,
     session: &'a Arc<Session>,
     results: &'a Mutex<RunResults>,
+    cache: &'a UsageCache,
     progress: &'a Timed<'a>,
 }
 
@@ -247,9 +250,9 @@ impl Run<'_> {
         let range = range_of(batch);
         let last = self.project.pipeline.calendar.period(range.last);
         let files = inputs::to_read(self.listing, &last);
-        let computed = self
-            .project
-            .computed(range, self.request, &files, self.progress)?;
+        let computed =
+            self.project
+                .computed(range, self.request, &files, self.cache, self.progress)?;
         // What was planned, read and fingerprinted must be one and the same.
         let now = inputs::listed(self.project.pipeline, self.project.storage)?;
         let changes = self.moved(&now, &last);
