@@ -75,7 +75,7 @@ pub fn execute(
         listing: &listing,
         session: &session,
         results: &results,
-        cache: &UsageCache::in_memory(),
+        cache: &UsageCache::opened(&session),
         progress: &Timed::new(progress),
     };
     let outcome = run.go();
@@ -152,6 +152,13 @@ impl Run<'_> {
         }
         step("results_begun");
         let failure = self.published(&chosen);
+        let usage = self
+            .listing
+            .iter()
+            .filter(|(table, _)| table.starts_with("usage_"));
+        if let Err(error) = self.cache.finish(usage.flat_map(|(_, files)| files)) {
+            tracing::warn!("the cache of usage could not be cleared up: {error}");
+        }
         // The root may be another run's by now.
         {
             let _no_signal_now = session.uninterrupted();

@@ -5,7 +5,6 @@
 //! or made by other settings is made again from the sources.
 
 use super::bundle;
-use crate::fault::step;
 use crate::publish::{PublishError, Session, at_once};
 use crate::run::live::held;
 use crate::sources::SourceFile;
@@ -154,25 +153,28 @@ impl UsageCache {
     }
 
     /// What earlier runs have kept below the root of a session.
-    pub fn opened(session: &Arc<Session>) -> Result<Self, StorageError> {
-        let found = session.store.read(INDEX)?;
-        let (index, version) = match found {
-            None => (None, None),
-            Some((bytes, version)) => (Index::unsealed(&bytes), Some(version)),
+    pub fn opened(session: &Arc<Session>) -> Self {
+        let (index, version) = match session.store.read(INDEX) {
+            Ok(None) => (None, None),
+            Ok(Some((bytes, version))) => (Index::unsealed(&bytes), Some(version)),
+            Err(error) => {
+                tracing::warn!("what is kept of usage cannot be read: {error}");
+                (None, None)
+            }
         };
         if index.is_none() && version.is_some() {
             tracing::warn!(
-                "the cache of usage is damaged or of another version of the program; it is made again"
+                "what is kept of usage is damaged or of another version; it is made again"
             );
         }
-        Ok(Self {
+        Self {
             session: Some(Arc::clone(session)),
             state: Mutex::new(State {
                 index: index.unwrap_or_default(),
                 version,
                 ..State::default()
             }),
-        })
+        }
     }
 
     /// What is kept of a file as it is now.
@@ -190,7 +192,7 @@ impl UsageCache {
             return true;
         }
         if !state.index.files.is_empty() {
-            tracing::info!("the cache of usage was made by other settings; it is made again");
+            tracing::info!("what is kept of usage was made by other settings; it is made again");
         }
         state.index = Index {
             format: FORMAT,
@@ -271,15 +273,16 @@ impl UsageCache {
     }
 
     /// Ends a run: what is of no file any more goes, and objects that nothing names.
-    pub fn finish(&self, listed: &[SourceFile]) -> Result<(), PublishError> {
+    pub fn finish<'a>(
+        &self,
+        listed: impl Iterator<Item = &'a SourceFile>,
+    ) -> Result<(), PublishError> {
         let Some(session) = &self.session else {
             return Ok(());
         };
         let mut state = held(&self.state);
-        let listed: BTreeMap<&str, &SourceFile> = listed
-            .iter()
-            .map(|file| (file.path.as_str(), file))
-            .collect();
+        let listed: BTreeMap<&str, &SourceFile> =
+            listed.map(|file| (file.path.as_str(), file)).collect();
         let before = state.index.files.len();
         let is_there =
             |path: &str, kept: &Kept| listed.get(path).is_some_and(|file| kept.is_of(file));
@@ -289,7 +292,6 @@ impl UsageCache {
             return Ok(());
         }
         self.save(&mut state);
-        step("cache_indexed");
         // The lock may have been lost by now: what another run keeps must stay.
         session.confirm()?;
         let index = &state.index;
@@ -330,7 +332,7 @@ impl UsageCache {
                 state.version = Some(version);
                 state.is_changed = false;
             }
-            Err(error) => tracing::warn!("the cache of usage could not be saved: {error}"),
+            Err(error) => tracing::warn!("what is kept of usage could not be entered: {error}"),
         }
         state.saved_at = Some(Instant::now());
     }
