@@ -8,6 +8,7 @@ mod history;
 
 use crate::columns::*;
 use crate::facts::movements::{self, Ledger};
+use crate::facts::usage::Usage;
 use crate::facts::{
     Context, Inputs, attributes, cost, each_period, fx, money, mrr, opportunity, revenue, usage,
 };
@@ -105,14 +106,11 @@ pub fn account_periods(
         facts,
         attributes::main_plans(ledger.snapshots.clone(), inputs, context.range)?,
     );
-    if let Some(daily) = &inputs.usage_daily {
-        facts = left(
-            facts,
-            usage::per_period(daily.clone(), &inputs.account_map, context),
-        );
-        if !inputs.account_map.is_empty() {
-            let exact =
-                usage::merged_active_days(daily.clone(), &inputs.account_map, window_days, context);
+    if let Some(usage) = &inputs.usage {
+        let map = &inputs.account_map;
+        facts = left(facts, usage.per_period(map, context)?);
+        if !map.is_empty() {
+            let exact = usage::merged_active_days(usage.merged.clone(), map, window_days, context);
             facts = left(facts, exact).with_column(
                 coalesce(&[col("merged_active_days"), col("window_active_days")])
                     .alias("window_active_days"),
@@ -200,12 +198,7 @@ fn histories(
             .iter()
             .map(|daily| day_of(daily.clone(), col("day"))),
     );
-    signs.extend(
-        inputs
-            .usage_daily
-            .iter()
-            .map(|daily| day_of(daily.clone(), col("day"))),
-    );
+    signs.extend(inputs.usage.iter().map(Usage::first_days));
     signs.extend(families::signs(inputs, context));
     let mut first_signs = concat(signs, UnionArgs::default())?
         .filter(col("day").is_not_null())
@@ -250,11 +243,9 @@ fn histories(
         sums.extend(["window_revenue", "window_invoices"]);
         latest.push("last_payment");
     }
-    if let Some(daily) = &inputs.usage_daily {
-        history = left(
-            history,
-            usage::recency(spine, daily.clone(), window_days, context)?,
-        );
+    if let Some(usage) = &inputs.usage {
+        let recency = usage::recency(spine, usage.days.clone(), context)?;
+        history = left(history, recency);
         sums.push("window_active_days");
         latest.push("last_use");
     }
@@ -315,7 +306,7 @@ const USAGE_COUNTS: [&str; 7] = [
 /// Zeros where an account has nothing, nulls where the input is not there, and what follows from both.
 fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult<LazyFrame> {
     let has_invoices = inputs.invoice_lines.is_some();
-    let has_usage = inputs.usage_daily.is_some();
+    let has_usage = inputs.usage.is_some();
     let zero = || money::zero(context.currency);
     let is_customer = || col(CLOSING_CUSTOMERS).eq(lit(1i64));
     let null_count = || lit(NULL).cast(DataType::Int64);

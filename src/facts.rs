@@ -43,9 +43,8 @@ pub struct Inputs {
     pub time_entries: Option<LazyFrame>,
     /// With the index of the period; the total where no dimension is named.
     pub targets: Option<LazyFrame>,
-    /// account, user, local day: see [`usage::daily_from_events`].
-    pub usage_daily: Option<LazyFrame>,
-    /// account, feature, period: see [`usage::features_from_events`].
+    pub usage: Option<usage::Usage>,
+    /// See [`usage::bucket::Bucket::features`].
     pub features: Option<LazyFrame>,
     /// The tables that the pipeline maps.
     pub mapped: BTreeSet<&'static str>,

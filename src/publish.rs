@@ -211,6 +211,15 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Does the same to several things at once, for work that waits more than it computes. Results keep the order.
 pub(crate) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    at_once(AT_ONCE, items, work)
+}
+
+/// Does the same to so many things at once. Results keep the order.
+pub(crate) fn at_once<T: Sync, R: Send>(
+    count: usize,
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let one_thread = || {
         let mut done = Vec::new();
@@ -223,7 +232,7 @@ pub(crate) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R 
         }
     };
     let mut all: Vec<(usize, R)> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..AT_ONCE.min(items.len()))
+        let threads: Vec<_> = (0..count.min(items.len()))
             .map(|_| scope.spawn(one_thread))
             .collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, Vec<(usize, R)>>| match thread.join()

@@ -27,6 +27,7 @@ use chrono::{DateTime, Utc};
 use inputs::{InputError, Listing};
 use polars::prelude::*;
 use stages::Cost;
+use std::num::NonZeroUsize;
 use tracing::debug_span;
 
 pub use execute::{Outcome, execute, planned};
@@ -224,4 +225,31 @@ pub(crate) fn collected_together<const N: usize>(
     frames
         .try_into()
         .map_err(|_| polars_err!(ComputeError: "{found} results of {N} plans"))
+}
+
+/// Runs a plan and hands over its rows in order, so many at a time; only a few of such batches are in memory at once.
+pub(crate) fn in_batches(
+    frame: LazyFrame,
+    rows: NonZeroUsize,
+    take: impl FnMut(DataFrame) -> PolarsResult<()>,
+) -> PolarsResult<()> {
+    let (send, receive) = std::sync::mpsc::sync_channel(1);
+    // Nobody listens any more once a batch could not be taken.
+    let hand_over = PlanCallback::new(move |batch| Ok(send.send(batch).is_err()));
+    let plan = frame.sink_batches(hand_over, true, Some(rows))?;
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| plan.collect_with_engine(Engine::Streaming).map(drop));
+        let taken = receive.iter().try_for_each(take);
+        drop(receive);
+        match running.join() {
+            Ok(done) => taken.and(done),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// How far the scores look back.
+pub(crate) fn window_days(pipeline: &Pipeline) -> i32 {
+    let rfm = pipeline.rfm.as_ref();
+    rfm.map_or(1, |rfm| rfm.window_days as i32)
 }

@@ -106,6 +106,13 @@ impl Contract {
         concat(found, UnionArgs::default())
     }
 
+    /// Whether a row of a staged frame breaks a rule which needs no other row.
+    pub fn is_broken(&self, mapped: &[String]) -> PolarsResult<Expr> {
+        let rules = self.row_rules(mapped)?.into_iter();
+        let any = rules.map(|rule| rule.broken).reduce(Expr::or);
+        Ok(any.unwrap_or(lit(false)))
+    }
+
     /// Rows that break a rule which needs no other row.
     fn broken_rows(&self, staged: LazyFrame, mapped: &[String]) -> PolarsResult<LazyFrame> {
         let rules = self.row_rules(mapped)?;
@@ -123,12 +130,7 @@ impl Contract {
                 .then(col(raw_column(&broken.column)).cast(DataType::String))
                 .otherwise(value);
         }
-        let any = rules
-            .iter()
-            .map(|rule| rule.broken.clone())
-            .reduce(Expr::or)
-            .unwrap_or(lit(false));
-        Ok(staged.filter(any).select([
+        Ok(staged.filter(self.is_broken(mapped)?).select([
             rule.alias("rule"),
             column.alias("column"),
             value.alias("value"),
@@ -252,13 +254,17 @@ impl Contract {
         )
     }
 
-    /// Rows dated outside of the days that their file's name gives; the frame has [`FILE_FROM`] and [`FILE_TO`].
+    /// Whether a row is dated outside of the days that its file's name gives; the frame has [`FILE_FROM`] and [`FILE_TO`].
+    pub fn is_outside_file(&self) -> Option<Expr> {
+        let at = col(self.dated_by.as_ref()?).cast(utc_micros());
+        Some(at.clone().lt(col(FILE_FROM)).or(at.gt_eq(col(FILE_TO))))
+    }
+
+    /// Rows for which [`Contract::is_outside_file`].
     pub fn outside_file(&self, staged: LazyFrame) -> Option<LazyFrame> {
         let column = self.dated_by.as_ref()?;
-        let at = col(column).cast(utc_micros());
-        let is_outside = at.clone().lt(col(FILE_FROM)).or(at.gt_eq(col(FILE_TO)));
         Some(report(
-            staged.filter(is_outside),
+            staged.filter(self.is_outside_file()?),
             "lies outside of the days in its file's name (file_dates)",
             column,
         ))

@@ -37,7 +37,7 @@ pub fn onboardings(inputs: &Inputs, context: Context) -> PolarsResult<Option<Laz
 
 /// One onboarding per account, from its sign-up on.
 fn by_rule(inputs: &Inputs, rule: &RawOnboardingRule) -> PolarsResult<Option<LazyFrame>> {
-    let Some(daily) = &inputs.usage_daily else {
+    let Some(usage) = &inputs.usage else {
         return Ok(None);
     };
     let signups = inputs
@@ -66,7 +66,7 @@ fn by_rule(inputs: &Inputs, rule: &RawOnboardingRule) -> PolarsResult<Option<Laz
         let enough = so_far
             .cast(DataType::Float64)
             .gt_eq(lit(rule.hours * 3_600.0));
-        let days = within(daily.clone())
+        let days = within(usage.onboarding.clone())
             .group_by([col(ACCOUNT_ID), col("day")])
             .agg([col("session_seconds").sum()])
             .sort([ACCOUNT_ID, "day"], SortMultipleOptions::default())

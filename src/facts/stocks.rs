@@ -5,6 +5,7 @@
 
 use super::Context;
 use crate::columns::{ACCOUNT_ID, PERIOD};
+use crate::period::PeriodRange;
 use polars::prelude::*;
 
 /// How long a dated value counts.
@@ -42,9 +43,6 @@ pub fn window_sums(
     context: Context,
 ) -> PolarsResult<LazyFrame> {
     let entry = |period: Expr, sign: i64| {
-        let clipped = when(period.clone().lt(lit(context.range.first)))
-            .then(lit(context.range.first))
-            .otherwise(period);
         let signed = |value: &str, name: &str| {
             let value = if sign > 0 {
                 col(value)
@@ -53,24 +51,38 @@ pub fn window_sums(
             };
             value.alias(name)
         };
-        let mut columns = vec![col(ACCOUNT_ID), clipped.cast(DataType::Int32).alias(PERIOD)];
+        let mut columns = vec![col(ACCOUNT_ID), period.cast(DataType::Int32).alias(PERIOD)];
         columns.extend(names.iter().map(|(value, name)| signed(value, name)));
-        daily
-            .clone()
-            .select(columns)
-            .filter(col(PERIOD).lt_eq(lit(context.range.last)))
+        daily.clone().select(columns)
     };
     let mut entries = vec![entry(context.calendar.index_of_date(col("day")), 1)];
     if let Some(out) = falls_out(col("day"), window, context) {
         entries.push(entry(out, -1));
     }
+    let sums: Vec<&str> = names.iter().map(|(_, name)| *name).collect();
+    running_sums(spine, entries, &sums, context)
+}
+
+/// For each row of `spine`, the sum of the columns `names` of all `entries` (`account_id`, `period_index`) up to its period.
+pub fn running_sums(
+    spine: LazyFrame,
+    entries: Vec<LazyFrame>,
+    names: &[&str],
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    let PeriodRange { first, last } = context.range;
+    let clipped = when(col(PERIOD).lt(lit(first)))
+        .then(lit(first))
+        .otherwise(col(PERIOD));
     let key = [col(ACCOUNT_ID), col(PERIOD)];
-    let sums: Vec<Expr> = names.iter().map(|(_, name)| col(*name).sum()).collect();
+    let sums: Vec<Expr> = names.iter().map(|name| col(*name).sum()).collect();
     let per_period = concat(entries, UnionArgs::default())?
+        .filter(col(PERIOD).lt_eq(lit(last)))
+        .with_column(clipped.cast(DataType::Int32).alias(PERIOD))
         .group_by(key.clone())
         .agg(sums);
     let mut running = Vec::new();
-    for (_, name) in names {
+    for name in names {
         running.push(
             col(*name)
                 .fill_null(lit(0i64))

@@ -15,6 +15,7 @@ use crate::publish::manifest::{self, Manifests};
 use crate::publish::{self, PublishError, Publisher, Session, Table, UnitStatus, Work, schema};
 use crate::storage::{Entry, Store};
 use chrono::{DateTime, Utc};
+use inputs::usage_rollup::cache::UsageCache;
 use inputs::{InputError, Listing};
 use polars::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +81,7 @@ pub fn execute(
         listing: &listing,
         session: &session,
         results: &results,
+        cache: &UsageCache::opened(&session),
         progress: &progress,
     };
     let outcome = run.go();
@@ -132,6 +134,7 @@ struct Run<'a> {
     listing: &'a Listing,
     session: &'a Arc<Session>,
     results: &'a Mutex<RunResults>,
+    cache: &'a UsageCache,
     progress: &'a Accounted<'a>,
 }
 
@@ -156,6 +159,13 @@ impl Run<'_> {
         }
         step("results_begun");
         let failure = self.published(&chosen);
+        let usage = self
+            .listing
+            .iter()
+            .filter(|(table, _)| table.starts_with("usage_"));
+        if let Err(error) = self.cache.finish(usage.flat_map(|(_, files)| files)) {
+            tracing::warn!("the cache of usage could not be cleared up: {error}");
+        }
         self.progress.stage("writing results");
         // The root may be another run's by now.
         {
@@ -275,7 +285,14 @@ impl Run<'_> {
         let published = range_of(chosen);
         let last = self.project.pipeline.calendar.period(published.last);
         let files = inputs::to_read(self.listing, &last);
-        let walk = Walk::begun(self.project, self.request, published, &files, self.progress)?;
+        let walk = Walk::begun(
+            self.project,
+            self.request,
+            published,
+            &files,
+            self.cache,
+            self.progress,
+        )?;
         // What was planned, read and fingerprinted must be one and the same.
         let now = inputs::listed(self.project.pipeline, self.project.storage)?;
         let changes = self.moved(&now, &last);

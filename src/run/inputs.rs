@@ -1,7 +1,7 @@
 //! Reads and checks the input tables. A violation of any contract stops the run; all of them are reported together.
 
 mod targets;
-mod usage_rollup;
+pub mod usage_rollup;
 
 use super::{Progress, collected};
 use crate::columns::{ACCOUNT_ID, PERIOD};
@@ -18,6 +18,8 @@ use crate::storage::Storage;
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use usage_rollup::UsageSource;
+use usage_rollup::cache::UsageCache;
 
 /// Offending rows shown per rule.
 const EXAMPLES: usize = 5;
@@ -72,6 +74,9 @@ pub struct Example {
 pub struct InputSummary {
     pub table: String,
     pub files: usize,
+    /// Of usage, files that were read anew; what they gave is kept (`_cskpi/cache`).
+    #[serde(default)]
+    pub files_read: usize,
     pub bytes: u64,
     /// Rows that the run used; of usage, rows of `usage_daily`.
     pub rows: usize,
@@ -169,11 +174,12 @@ pub fn loaded(
     catalogue: &Catalogue,
     listing: &Listing,
     storage: &Storage,
+    cache: &UsageCache,
     progress: &dyn Progress,
 ) -> Result<Loaded, InputError> {
-    let opened = opened(pipeline, listing, storage)?;
+    let opened = opened_as_kept(pipeline, listing, storage, cache)?;
     let mut frames: BTreeMap<&str, DataFrame> = BTreeMap::new();
-    let (mut usage_daily, mut features) = (None, None);
+    let (mut usage, mut features) = (None, None);
     let mut summaries = Vec::new();
     let mut found = Vec::new();
     for table in INPUT_TABLES {
@@ -188,13 +194,18 @@ pub fn loaded(
             files: unreadable_file(scan),
             source,
         };
+        let files = &listing[table];
+        let mut files_read = files.len();
         let rows = if table.starts_with("usage_") {
-            let used = usage_rollup::usage_table(contract, staged, &frames, pipeline)
-                .map_err(read_error)?;
-            found.extend(used.broken);
-            let rows = used.daily.height();
-            (usage_daily, features) = (Some(used.daily), used.features);
-            rows
+            let source = usage_source(pipeline, storage, contract, scan, staged);
+            let merges = frames.get("account_merges");
+            // A circle is told of when all violations have been.
+            let map = account_map(merges, &pipeline.calendar).unwrap_or_default();
+            let rolled = usage_rollup::rolled(&source, files, &frames, &map, cache)?;
+            found.extend(rolled.broken);
+            (usage, features) = (Some(rolled.usage), rolled.features);
+            files_read = rolled.files_read;
+            rolled.rows
         } else {
             progress.expect(bytes);
             let further = |rows: &DataFrame| match table {
@@ -211,7 +222,8 @@ pub fn loaded(
         };
         summaries.push(InputSummary {
             table: table.to_owned(),
-            files: scan.files.len(),
+            files: files.len(),
+            files_read,
             bytes,
             rows,
             columns: scan
@@ -224,14 +236,6 @@ pub fn loaded(
     if !found.is_empty() {
         return Err(InputError::Violations { found });
     }
-    let merges = match frames.get("account_merges") {
-        Some(frame) => merges(frame, &pipeline.calendar).map_err(|source| InputError::Read {
-            table: "account_merges",
-            files: "merged_at".to_owned(),
-            source,
-        })?,
-        None => Vec::new(),
-    };
     let account_staged = &opened["accounts"].1;
     let is_historised = ["valid_from", "valid_to"]
         .iter()
@@ -252,10 +256,10 @@ pub fn loaded(
         costs: frame("costs"),
         time_entries: frame("time_entries"),
         targets: frame("targets").map(|rows| targets::indexed(rows, &pipeline.calendar)),
-        usage_daily: usage_daily.map(IntoLazy::lazy),
-        features: features.map(IntoLazy::lazy),
+        usage,
+        features,
         mapped: opened.keys().copied().collect(),
-        account_map: AccountMap::new(merges)?,
+        account_map: account_map(frames.get("account_merges"), &pipeline.calendar)?,
         is_historised,
     };
     Ok(Loaded {
@@ -264,6 +268,72 @@ pub fn loaded(
         account_columns: account_columns(account_staged),
         account_count: frames.get("accounts").map_or(0, DataFrame::height),
     })
+}
+
+/// Opens every mapped source: headers only, and of usage only of files whose columns are not known.
+fn opened_as_kept(
+    pipeline: &Pipeline,
+    listing: &Listing,
+    storage: &Storage,
+    cache: &UsageCache,
+) -> Result<BTreeMap<&'static str, (Scan, Staged)>, InputError> {
+    let mut telling = listing.clone();
+    let Some((table, files)) = telling
+        .iter_mut()
+        .find(|(table, _)| table.starts_with("usage_"))
+    else {
+        return opened(pipeline, listing, storage);
+    };
+    *files = usage_rollup::telling_files(files, cache);
+    let table = *table;
+    let found = opened(pipeline, &telling, storage)?;
+    let (scan, staged) = &found[table];
+    let source = usage_source(pipeline, storage, contract::of(table), scan, staged);
+    let settings = source
+        .settings()
+        .map_err(|error| source.unread(None, error))?;
+    if cache.is_of(&settings) {
+        return Ok(found);
+    }
+    // Nothing is kept after all.
+    let found = opened(pipeline, listing, storage)?;
+    let (scan, staged) = &found[table];
+    let source = usage_source(pipeline, storage, contract::of(table), scan, staged);
+    let settings = source
+        .settings()
+        .map_err(|error| source.unread(None, error))?;
+    cache.is_of(&settings);
+    Ok(found)
+}
+
+fn usage_source<'a>(
+    pipeline: &'a Pipeline,
+    storage: &'a Storage,
+    contract: &'static Contract,
+    scan: &'a Scan,
+    staged: &'a Staged,
+) -> UsageSource<'a> {
+    UsageSource {
+        contract,
+        source: &pipeline.sources[contract.table.as_str()],
+        pipeline,
+        storage,
+        scan,
+        staged,
+    }
+}
+
+/// The merges that a table tells of.
+fn account_map(table: Option<&DataFrame>, calendar: &Calendar) -> Result<AccountMap, InputError> {
+    let Some(table) = table else {
+        return Ok(AccountMap::default());
+    };
+    let merges = merges(table, calendar).map_err(|source| InputError::Read {
+        table: "account_merges",
+        files: "merged_at".to_owned(),
+        source,
+    })?;
+    Ok(AccountMap::new(merges)?)
 }
 
 type Checked = (DataFrame, Vec<Violation>);

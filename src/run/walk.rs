@@ -1,10 +1,13 @@
 //! A run's way through time: step by step, each a few periods, with what was learnt of the ones before.
 
+use super::inputs::usage_rollup::cache::UsageCache;
 use super::inputs::{self, InputSummary, Listing, Loaded};
 use super::past::Past;
 use super::scores;
 use super::tables::{self, Ingredients};
-use super::{Progress, Project, Request, RunError, collected, names, part, wanted_tables};
+use super::{
+    Progress, Project, Request, RunError, collected, names, part, wanted_tables, window_days,
+};
 use crate::account_period::{
     AccountPeriods, Details, History, account_periods, history, with_costs,
 };
@@ -50,11 +53,19 @@ impl<'a> Walk<'a> {
         request: &'a Request,
         published: PeriodRange,
         listing: &Listing,
+        cache: &UsageCache,
         progress: &'a dyn Progress,
     ) -> Result<Self, RunError> {
         let pipeline = project.pipeline;
         let catalogue = project.catalogue;
-        let loaded = inputs::loaded(pipeline, catalogue, listing, project.storage, progress)?;
+        let loaded = inputs::loaded(
+            pipeline,
+            catalogue,
+            listing,
+            project.storage,
+            cache,
+            progress,
+        )?;
         let problems = names::unknown_names(pipeline, &loaded.account_columns);
         if problems.has_errors() {
             return Err(RunError::Names {
@@ -167,10 +178,7 @@ impl<'a> Walk<'a> {
         let compute = |stage| move |source| RunError::Compute { stage, source };
 
         self.progress.stage("computing the account × period model");
-        let window_days = pipeline
-            .rfm
-            .as_ref()
-            .map_or(1, |rfm| rfm.window_days as i32);
+        let window_days = window_days(pipeline);
         let model = account_periods(inputs, context, self.request.as_of, window_days)
             .and_then(|model| materialised(&model, inputs, context, self.progress))
             .map_err(compute("the account × period model"))?;

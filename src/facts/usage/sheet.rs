@@ -1,0 +1,271 @@
+//! Rows of usage brought together by account: strings become numbers, rows are dealt out to their accounts, and small groups
+//! are sorted. A batch of events and a kept part have the same columns, so both are read by the same code.
+//!
+//! | column | if missing |
+//! |---|---|
+//! | `id`, `user_id`, `day` | |
+//! | `first_at`, `length` (microseconds) | 0 |
+//! | `events`, `sessions` | 1 |
+//! | `seconds` | 0 |
+//! | `session_id`, `feature` | none |
+
+use polars::prelude::*;
+use std::ops::Range;
+
+/// A use of an account by a user on a local day: an event, a session, or all of the day.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Use {
+    pub user: u32,
+    /// 0: none.
+    pub session: u32,
+    pub day: i32,
+    /// 0: none.
+    pub feature: u32,
+    /// Microseconds since 1970-01-01 UTC.
+    pub first: i64,
+    pub last: i64,
+    pub events: i64,
+    pub sessions: i64,
+    pub seconds: i64,
+}
+
+/// Which uses of one user and day are one. What is joined part by part is the same as what is joined at once: a session is a
+/// run of uses with no gap wider than is allowed, whichever of them were brought together first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joining {
+    /// Those with no more than so many microseconds between them: sessions cut from events.
+    Gap(i64),
+    /// Those of one session id.
+    Given,
+    /// All.
+    Day,
+    /// None: there is one row of each, and a second one is a mistake.
+    Once,
+}
+
+impl Joining {
+    /// Sorts the uses of one account by user and day, and joins them in place; gives how many are left, in front.
+    pub fn joined(self, uses: &mut [Use]) -> usize {
+        uses.sort_unstable_by_key(|one| (one.user, one.day, one.session, one.first));
+        let mut kept = 0;
+        for at in 0..uses.len() {
+            let next = uses[at];
+            if at > 0 && self.is_one(&uses[kept], &next) {
+                uses[kept].take_in(&next);
+                continue;
+            }
+            kept += usize::from(at > 0);
+            uses[kept] = next;
+        }
+        if uses.is_empty() { 0 } else { kept + 1 }
+    }
+
+    fn is_one(self, before: &Use, next: &Use) -> bool {
+        (before.user, before.day) == (next.user, next.day)
+            && match self {
+                Self::Gap(gap) => next.first.saturating_sub(before.last) <= gap,
+                Self::Given => before.session == next.session,
+                Self::Day => true,
+                Self::Once => false,
+            }
+    }
+}
+
+impl Use {
+    fn take_in(&mut self, other: &Use) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.events = self.events.saturating_add(other.events);
+        self.sessions = self.sessions.saturating_add(other.sessions);
+        self.seconds = self.seconds.saturating_add(other.seconds);
+    }
+
+    /// Whole seconds from the first instant to the last.
+    pub fn length_in_seconds(&self) -> i64 {
+        self.last.saturating_sub(self.first).div_euclid(1_000_000)
+    }
+}
+
+/// Numbers for texts, in the order in which they are first seen.
+#[derive(Default)]
+pub struct Names<'a> {
+    numbers: PlHashMap<&'a str, u32>,
+    pub texts: Vec<&'a str>,
+    /// Rows that stand together often have the same.
+    latest: Option<(&'a str, u32)>,
+}
+
+impl<'a> Names<'a> {
+    pub fn number(&mut self, text: &'a str) -> u32 {
+        if let Some((latest, number)) = self.latest
+            && latest == text
+        {
+            return number;
+        }
+        let next = self.texts.len() as u32;
+        let number = *self.numbers.entry(text).or_insert(next);
+        if number == next {
+            self.texts.push(text);
+        }
+        self.latest = Some((text, number));
+        number
+    }
+
+    /// 0 for no text, else a number from 1 on.
+    fn number_or_none(&mut self, text: Option<&'a str>) -> u32 {
+        text.map_or(0, |text| self.number(text) + 1)
+    }
+
+    /// What [`Names::number_or_none`] gave a number to.
+    pub fn text_or_none(&self, number: u32) -> Option<&'a str> {
+        let at = (number as usize).checked_sub(1)?;
+        self.texts.get(at).copied()
+    }
+}
+
+/// Days of 1 January 0001 to 31 December 9999: calendars know no others.
+pub const DAYS: Range<i32> = -719_162..2_932_897;
+
+/// Rows by account, accounts in order.
+pub struct Sheet<'a, T> {
+    accounts: Vec<&'a str>,
+    /// Where each account's rows begin; one more than there are accounts.
+    starts: Vec<usize>,
+    rows: Vec<T>,
+    /// The ids that the rows came with.
+    pub ids: Vec<&'a str>,
+}
+
+impl<'a, T> Sheet<'a, T> {
+    /// The rows of each account.
+    pub fn groups(&mut self) -> impl Iterator<Item = (&'a str, &mut [T])> {
+        let Self {
+            accounts,
+            starts,
+            rows,
+            ..
+        } = self;
+        let mut rest = rows.as_mut_slice();
+        let lengths = starts.windows(2).map(|pair| pair[1] - pair[0]);
+        accounts.iter().zip(lengths).map(move |(account, length)| {
+            let (group, others) = std::mem::take(&mut rest).split_at_mut(length);
+            rest = others;
+            (*account, group)
+        })
+    }
+}
+
+/// Deals out the rows of `frames` to the accounts that `account_of` gives for their `id`. Only those of the days, and those whose id
+/// has an account; `rows_of` reads all of a frame.
+pub fn sheet<'a, T: Copy + Default>(
+    frames: &'a [DataFrame],
+    days: &Range<i32>,
+    account_of: impl Fn(&'a str) -> Option<&'a str>,
+    mut rows_of: impl FnMut(&'a DataFrame) -> PolarsResult<Vec<T>>,
+) -> PolarsResult<Sheet<'a, T>> {
+    const NONE: u32 = u32::MAX;
+    let mut ids = Names::default();
+    let mut numbers = Vec::with_capacity(frames.iter().map(DataFrame::height).sum());
+    for frame in frames {
+        let of_days = self::days(frame)?;
+        let rows = frame.column("id")?.str()?.iter().zip(of_days);
+        numbers.extend(rows.map(|(id, day)| match id {
+            Some(id) if days.contains(day) => ids.number(id),
+            _ => NONE,
+        }));
+    }
+    let of_ids: Vec<Option<&str>> = ids.texts.iter().map(|id| account_of(id)).collect();
+    let mut accounts: Vec<&str> = of_ids.iter().copied().flatten().collect();
+    accounts.sort_unstable();
+    accounts.dedup();
+    let place =
+        |account: Option<&str>| account.and_then(|account| accounts.binary_search(&account).ok());
+    let places: Vec<Option<usize>> = of_ids.into_iter().map(place).collect();
+    let account = |number: u32| places.get(number as usize).copied().flatten();
+
+    let mut starts = vec![0; accounts.len() + 1];
+    for at in numbers.iter().filter_map(|number| account(*number)) {
+        starts[at + 1] += 1;
+    }
+    for at in 1..starts.len() {
+        starts[at] += starts[at - 1];
+    }
+    let mut next = starts.clone();
+    let mut rows = vec![T::default(); starts[accounts.len()]];
+    let mut numbers = numbers.into_iter();
+    for frame in frames {
+        for (row, number) in rows_of(frame)?.into_iter().zip(numbers.by_ref()) {
+            if let Some(account) = account(number) {
+                rows[next[account]] = row;
+                next[account] += 1;
+            }
+        }
+    }
+    Ok(Sheet {
+        accounts,
+        starts,
+        rows,
+        ids: ids.texts,
+    })
+}
+
+/// The texts that numbers of [`Use`] stand for.
+#[derive(Default)]
+pub struct Words<'a> {
+    pub users: Names<'a>,
+    pub sessions: Names<'a>,
+    pub features: Names<'a>,
+}
+
+impl<'a> Words<'a> {
+    /// The rows of a frame whose `user_id` and `day` are never null.
+    pub fn uses(&mut self, frame: &'a DataFrame) -> PolarsResult<Vec<Use>> {
+        let users = frame.column("user_id")?.str()?.iter();
+        let days = days(frame)?;
+        let (firsts, lengths) = (numbers(frame, "first_at")?, numbers(frame, "length")?);
+        let (events, sessions) = (numbers(frame, "events")?, numbers(frame, "sessions")?);
+        let seconds = numbers(frame, "seconds")?;
+        let of = |values: Option<&[i64]>, at: usize, missing: i64| {
+            values.map_or(missing, |values| values[at])
+        };
+        let rows = users.zip(days).enumerate().map(|(at, (user, day))| {
+            let first = of(firsts, at, 0);
+            Use {
+                user: self.users.number(user.unwrap_or_default()),
+                session: 0,
+                day: (*day).clamp(DAYS.start, DAYS.end - 1),
+                feature: 0,
+                first,
+                last: first.saturating_add(of(lengths, at, 0)),
+                events: of(events, at, 1),
+                sessions: of(sessions, at, 1),
+                seconds: of(seconds, at, 0),
+            }
+        });
+        let mut rows: Vec<Use> = rows.collect();
+        if let Ok(column) = frame.column("session_id") {
+            for (row, session) in rows.iter_mut().zip(column.str()?.iter()) {
+                row.session = self.sessions.number_or_none(session);
+            }
+        }
+        if let Ok(column) = frame.column("feature") {
+            for (row, feature) in rows.iter_mut().zip(column.str()?.iter()) {
+                row.feature = self.features.number_or_none(feature);
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// The column `day` of a frame without nulls, in one piece.
+pub fn days(frame: &DataFrame) -> PolarsResult<&[i32]> {
+    frame.column("day")?.date()?.physical().cont_slice()
+}
+
+/// A column of whole numbers without nulls, in one piece; `None` if there is none.
+fn numbers<'a>(frame: &'a DataFrame, name: &str) -> PolarsResult<Option<&'a [i64]>> {
+    match frame.column(name) {
+        Ok(column) => column.i64()?.cont_slice().map(Some),
+        Err(_) => Ok(None),
+    }
+}
