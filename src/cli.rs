@@ -11,6 +11,7 @@ mod explain;
 mod generate;
 mod init;
 mod language;
+mod memory;
 mod plan;
 mod profile;
 mod progress;

@@ -1,5 +1,6 @@
 //! `run`, `backfill` and `retry`.
 
+use super::memory::Limits;
 use super::profile::Profile;
 use super::progress::Watch;
 use super::report::{log_stages, report};
@@ -45,7 +46,7 @@ pub struct BackfillArgs {
     /// Period after the last one (up to the last complete one when not given).
     #[arg(long)]
     end: Option<String>,
-    /// Periods computed in one pass over the inputs (all when not given); fewer need less memory.
+    /// Periods computed in one step (as many as fit into --memory-limit when not given); fewer need less memory.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: Option<u32>,
     /// Show what would be done, and do nothing.
@@ -61,6 +62,8 @@ pub struct RetryArgs {
     pipeline: String,
     /// The run whose failed units are taken up; the table `runs` has its id.
     run_id: String,
+    #[command(flatten)]
+    limits: Limits,
     #[command(flatten)]
     pub(super) telling: Telling,
 }
@@ -79,6 +82,8 @@ pub(super) struct Common {
     /// Which of the periods to compute: those with missing tables; also those whose last run failed; also those whose inputs or settings have changed; or all.
     #[arg(long, value_enum, default_value_t = Reprocess::Stale)]
     reprocess: Reprocess,
+    #[command(flatten)]
+    limits: Limits,
     #[command(flatten)]
     pub(super) telling: Telling,
 }
@@ -154,7 +159,7 @@ fn done(
 fn asked_of_run(args: &RunArgs) -> Result<Asked, Failure> {
     let project = project(&args.pipeline)?;
     if let Some(file) = &args.plan {
-        return planned(project, file);
+        return planned(project, file, &args.common.limits);
     }
     let at = as_of(args.common.as_of.as_deref())?;
     let calendar = &project.pipeline.calendar;
@@ -175,7 +180,7 @@ fn asked_of_run(args: &RunArgs) -> Result<Asked, Failure> {
 }
 
 /// Does what a plan's file says, if the inputs are still those that it was made for.
-fn planned(project: Project, file: &str) -> Result<Asked, Failure> {
+fn planned(project: Project, file: &str, limits: &Limits) -> Result<Asked, Failure> {
     let plan = plan::PlanFile::read(file)?;
     plan.check(&project, file)?;
     if plan.periods.is_empty() {
@@ -191,7 +196,7 @@ fn planned(project: Project, file: &str) -> Result<Asked, Failure> {
         exclude: plan.exclude,
         reprocess: Reprocess::All,
         batch_size: None,
-        memory_limit: u64::MAX,
+        memory_limit: limits.memory(),
         started_at,
         clock: now,
         cost,
@@ -224,7 +229,6 @@ fn asked_of_backfill(args: &BackfillArgs) -> Result<Asked, Failure> {
     }
     let request = Request {
         batch_size: args.batch_size.map(|size| size as usize),
-        memory_limit: u64::MAX,
         ..request(PeriodRange { first, last }, at, &args.common)?
     };
     if args.dry_run {
@@ -270,7 +274,7 @@ fn asked_of_retry(args: &RetryArgs) -> Result<Asked, Failure> {
         exclude: Vec::new(),
         reprocess: Reprocess::Stale,
         batch_size: None,
-        memory_limit: u64::MAX,
+        memory_limit: args.limits.memory(),
         started_at,
         clock: now,
         cost,
@@ -296,7 +300,7 @@ fn request(periods: PeriodRange, at: DateTime<Utc>, common: &Common) -> Result<R
         exclude: common.exclude.clone(),
         reprocess: common.reprocess,
         batch_size: None,
-        memory_limit: u64::MAX,
+        memory_limit: common.limits.memory(),
         started_at,
         clock: now,
         cost,
