@@ -133,15 +133,23 @@ fn stages_are_told_in_results_summary_and_trace() {
     let events = events(&trace);
     let is_stage = |event: &&Event| event.category == "stage";
     let traced: Vec<&Event> = events.iter().filter(is_stage).collect();
-    let of_event = |event: &&Event| {
+    // Those of one kind are one in the results.
+    let mut summed: Vec<(String, u64, u64)> = Vec::new();
+    for event in &traced {
         let kind = match event.name.split_once(' ') {
             Some(("publishing", "2026-03")) => "publishing",
             _ => event.name.as_str(),
         };
-        let args = &event.args;
-        (kind.to_owned(), number(args, "rows"), number(args, "bytes"))
-    };
-    assert_eq!(traced.iter().map(of_event).collect::<Vec<_>>(), stages);
+        let (rows, bytes) = (number(&event.args, "rows"), number(&event.args, "bytes"));
+        match summed.iter_mut().find(|(stage, ..)| stage == kind) {
+            Some((_, all_rows, all_bytes)) => {
+                *all_rows += rows;
+                *all_bytes += bytes;
+            }
+            None => summed.push((kind.to_owned(), rows, bytes)),
+        }
+    }
+    assert_eq!(summed, stages);
     let run = traced[0].from..traced[traced.len() - 1].until;
     let covered: u64 = traced.iter().map(|event| event.until - event.from).sum();
     assert!(covered * 100 >= (run.end - run.start) * 99);
@@ -154,7 +162,9 @@ fn stages_are_told_in_results_summary_and_trace() {
         of_category.map(|event| event.name.clone()).collect()
     };
     let tables: Vec<String> = names("table");
-    assert_eq!(Value::from(tables.clone()), results["tables"]);
+    for table in results["tables"].as_array().unwrap() {
+        assert!(tables.iter().any(|built| table == built), "{table}");
+    }
     let files: Vec<String> = names("file");
     for table in tables {
         for what in ["encoding", "auditing", "committing"] {
