@@ -64,7 +64,7 @@ pub struct Project<'a> {
     pub storage: &'a Storage,
 }
 
-/// Told what the run is doing. May be told by several threads.
+/// Told what the run is doing, by one thread or several.
 pub trait Progress: Sync {
     /// A stage begins, and the one before it is over.
     fn stage(&self, name: &str);

@@ -10,6 +10,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 const SPINNER: &str = "{spinner} [{elapsed}] {msg}";
+/// The first part is not done yet, so that nothing is known of the rate.
+const SIZED: &str = "{spinner} [{elapsed}] {msg}: {total_bytes}";
 const BAR: &str =
     "{spinner} [{elapsed}] {msg} {bar:24} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
 /// Time between two lines about one stage.
@@ -79,9 +81,9 @@ impl Progress for Watch {
         match &self.bar {
             Some(bar) => {
                 Self::styled(bar, SPINNER);
+                bar.set_message(name.to_owned());
                 bar.unset_length();
                 bar.reset();
-                bar.set_message(name.to_owned());
             }
             None => tracing::info!("{name}"),
         }
@@ -94,7 +96,9 @@ impl Progress for Watch {
         };
         stage.expected += bytes;
         if let Some(bar) = &self.bar {
-            Self::styled(bar, BAR);
+            if stage.bytes == 0 {
+                Self::styled(bar, SIZED);
+            }
             bar.set_length(stage.expected);
         }
     }
@@ -104,10 +108,16 @@ impl Progress for Watch {
         let Some(stage) = stage.as_mut() else {
             return;
         };
+        let is_first = stage.bytes == 0;
         stage.rows += rows;
         stage.bytes += bytes;
         match &self.bar {
-            Some(bar) if stage.expected > 0 => bar.set_position(stage.bytes),
+            Some(bar) if stage.expected > 0 => {
+                if is_first {
+                    Self::styled(bar, BAR);
+                }
+                bar.set_position(stage.bytes);
+            }
             Some(_) => {}
             None => {
                 if stage.last_line.elapsed() >= LINE_EVERY {

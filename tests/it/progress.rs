@@ -133,15 +133,23 @@ fn stages_are_told_in_results_summary_and_trace() {
     let events = events(&trace);
     let is_stage = |event: &&Event| event.category == "stage";
     let traced: Vec<&Event> = events.iter().filter(is_stage).collect();
-    let of_event = |event: &&Event| {
+    // Those of one kind are one in the results.
+    let mut summed: Vec<(String, u64, u64)> = Vec::new();
+    for event in &traced {
         let kind = match event.name.split_once(' ') {
             Some(("publishing", "2026-03")) => "publishing",
             _ => event.name.as_str(),
         };
-        let args = &event.args;
-        (kind.to_owned(), number(args, "rows"), number(args, "bytes"))
-    };
-    assert_eq!(traced.iter().map(of_event).collect::<Vec<_>>(), stages);
+        let (rows, bytes) = (number(&event.args, "rows"), number(&event.args, "bytes"));
+        match summed.iter_mut().find(|(stage, ..)| stage == kind) {
+            Some((_, all_rows, all_bytes)) => {
+                *all_rows += rows;
+                *all_bytes += bytes;
+            }
+            None => summed.push((kind.to_owned(), rows, bytes)),
+        }
+    }
+    assert_eq!(summed, stages);
     let run = traced[0].from..traced[traced.len() - 1].until;
     let covered: u64 = traced.iter().map(|event| event.until - event.from).sum();
     assert!(covered * 100 >= (run.end - run.start) * 99);
@@ -154,7 +162,9 @@ fn stages_are_told_in_results_summary_and_trace() {
         of_category.map(|event| event.name.clone()).collect()
     };
     let tables: Vec<String> = names("table");
-    assert_eq!(Value::from(tables.clone()), results["tables"]);
+    for table in results["tables"].as_array().unwrap() {
+        assert!(tables.iter().any(|built| table == built), "{table}");
+    }
     let files: Vec<String> = names("file");
     for table in tables {
         for what in ["encoding", "auditing", "committing"] {
@@ -171,7 +181,7 @@ fn stages_are_told_in_results_summary_and_trace() {
 fn a_log_ends_with_what_the_stages_took() {
     let ran = Project::new().run(RUN).succeeded();
     let lines = || ran.stderr.lines();
-    let table = lines().find(|line| line.ends_with("time  rows  bytes  rows/s"));
+    let table = lines().find(|line| line.ends_with("  rows/s"));
     let table = table.unwrap_or_else(|| panic!("{}", ran.stderr));
     let accounts = lines().rfind(|line| line.contains("reading accounts"));
     let accounts = accounts.unwrap();
@@ -179,7 +189,7 @@ fn a_log_ends_with_what_the_stages_took() {
     let column = |line: &str, text: &str| line.rfind(text).map(|at| at + text.len());
     assert_eq!(
         column(table, "bytes"),
-        column(accounts, "57 B"),
+        column(accounts, "55 B"),
         "{}",
         ran.stderr
     );
@@ -201,7 +211,7 @@ fn a_log_ends_with_what_the_stages_took() {
     let accounts = lines.iter().find(accounts).unwrap();
     assert_eq!(
         (&accounts["rows"], &accounts["bytes"]),
-        (&2.into(), &57.into())
+        (&2.into(), &55.into())
     );
     assert!(lines.iter().any(|line| line["peak_memory_bytes"].is_u64()));
     assert!(!ran.stderr.contains("rows/s"));
