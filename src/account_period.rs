@@ -8,9 +8,10 @@ mod history;
 
 use crate::columns::*;
 use crate::facts::movements::{self, Ledger};
+use crate::facts::spine::{self, IS_THERE, SLOT, Spine};
 use crate::facts::usage::Usage;
 use crate::facts::{
-    Context, Inputs, attributes, cost, each_period, fx, money, mrr, opportunity, revenue, usage,
+    Context, Inputs, attributes, cost, fx, money, mrr, opportunity, revenue, usage,
 };
 use crate::period::PeriodRange;
 use chrono::{DateTime, Utc};
@@ -50,61 +51,71 @@ pub fn periods(context: Context, as_of: DateTime<Utc>) -> PolarsResult<LazyFrame
     Ok(frame.lazy())
 }
 
+/// Keeps a frame in memory, under a name that a profile shows: the run's, which alone collects.
+pub type Hold<'a> = &'a dyn Fn(&'static str, LazyFrame) -> PolarsResult<LazyFrame>;
+
 /// Joins all facts onto the spine. `window_days` is how far the scores look back.
 pub fn account_periods(
     inputs: &Inputs,
     context: Context,
     as_of: DateTime<Utc>,
     window_days: i32,
+    hold: Hold,
 ) -> PolarsResult<AccountPeriods> {
     let rates = fx::period_rates(inputs.fx_rates.clone(), context)?;
+    let daily_revenue = match &inputs.invoice_lines {
+        None => None,
+        Some(lines) => {
+            let daily = revenue::daily(lines.clone(), rates.clone(), context);
+            Some(hold("daily revenue", daily)?)
+        }
+    };
+    let signs = first_signs(inputs, daily_revenue.clone(), context)?;
+    let spine = Spine::of(signs, &inputs.account_map, context, hold)?;
+
     let versions = mrr::versions(inputs, context);
     let range = movements::snapshot_range(context);
     let snapshots = mrr::snapshots(versions.clone(), rates.clone(), range, context);
     let ledger = Ledger {
         versions: versions.clone(),
         rates: rates.clone(),
-        snapshots,
+        snapshots: hold("snapshots", snapshots)?,
         range,
     };
     let origins = mrr::origins(versions.clone(), rates.clone(), context);
-    let origins = mrr::origins_by_period(origins, inputs, context)?;
-    let products = movements::product_movements(&ledger, origins.clone(), inputs, context)?;
+    let origins = mrr::origins_by_period(origins, &spine, inputs, context)?;
+    let origins = hold("origins", origins)?;
+    let products = movements::product_movements(&ledger, &spine, origins.clone(), inputs, context)?;
+    let products = hold("products", products)?;
     let churn_causes =
         movements::causes_of_churn(products.clone(), versions.clone(), inputs, context);
+    let churn_causes = hold("causes of churn", churn_causes)?;
     let movements = movements::account_movements(products.clone(), churn_causes.clone(), context);
     let trials = mrr::trials(versions.clone(), rates.clone(), context);
 
-    let daily_revenue = inputs
-        .invoice_lines
-        .clone()
-        .map(|lines| revenue::daily(lines, rates.clone(), context));
-    let history = histories(inputs, daily_revenue.clone(), context, window_days)?;
-    let key = || [col(PERIOD), col(ACCOUNT_ID)];
-    let left = |frame: LazyFrame, other: LazyFrame| {
-        frame.join(other, key(), key(), JoinArgs::new(JoinType::Left))
+    let history = histories(inputs, &spine, daily_revenue, context, window_days)?;
+    let left = |facts: LazyFrame, more: LazyFrame| spine.joined(facts, more);
+    let by_slot = |facts: LazyFrame, more: LazyFrame| {
+        facts.join(more, [col(SLOT)], [col(SLOT)], spine::left())
     };
-
-    let mut facts = left(
-        history,
-        movements.drop(by_name(
-            ["movement", "stays", "revalued", "churn_cause"],
-            true,
-            false,
-        )),
+    let described = by_name(
+        ["movement", "stays", "revalued", "churn_cause"],
+        true,
+        false,
     );
-    facts = left(facts, origins);
+    let mut facts = by_slot(history, movements.drop(described));
+    facts = by_slot(facts, origins);
     facts = left(
         facts,
         inputs
             .account_map
             .applied(trials, context.range)
-            .group_by(key())
+            .group_by([col(PERIOD), col(ACCOUNT_ID)])
             .agg([col("trial_mrr").sum()]),
     );
-    facts = left(
+    facts = by_slot(
         facts,
-        attributes::main_plans(ledger.snapshots.clone(), inputs, context.range)?,
+        attributes::main_plans(ledger.snapshots.clone(), &spine, inputs, context.range)?,
     );
     if let Some(usage) = &inputs.usage {
         let map = &inputs.account_map;
@@ -120,13 +131,18 @@ pub fn account_periods(
     facts = attributes::with_attributes(facts, inputs, context.calendar, context.range);
     facts = facts.left_join(periods(context, as_of)?, col(PERIOD), col(PERIOD));
     let facts = finished(facts, inputs, context)?;
-    let facts = families::with_families(facts, inputs, rates.clone(), context)?;
+    let facts = families::with_families(facts, &spine, inputs, rates.clone(), context)?;
+    let facts = spine::without_places(facts);
     let facts = families::with_missing_facts(facts, context)?;
     // What rules read as a condition.
     let community_active = col("community_active_accounts").gt(lit(0i64));
     let facts = facts.with_column(community_active.alias("community_active"));
+    let facts = with_costs(hold("facts", facts)?, inputs, context)?;
 
-    let products = left(products, churn_causes);
+    let key = || [col(PERIOD), col(ACCOUNT_ID)];
+    let products = products
+        .join(churn_causes, key(), key(), JoinArgs::new(JoinType::Left))
+        .drop(by_name([SLOT], true, false));
     let mut missing = vec![mrr::missing_rates(versions, rates.clone(), range, context)?];
     if let Some(lines) = &inputs.invoice_lines {
         missing.push(revenue::missing_rates(
@@ -149,16 +165,16 @@ pub fn account_periods(
     let missing_rates =
         concat(missing, UnionArgs::default())?.unique(None, UniqueKeepStrategy::Any);
     Ok(AccountPeriods {
-        facts,
-        products,
+        facts: hold("costs", facts)?,
+        products: hold("ledger", products)?,
         missing_rates,
-        details: families::details(inputs, context)?,
+        details: families::details(inputs, context, hold)?,
     })
 }
 
 /// Puts the costs onto `facts`, which are in memory: who takes what is read off them. Rows of what belongs to no account stay
 /// where there is any.
-pub fn with_costs(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult<LazyFrame> {
+fn with_costs(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult<LazyFrame> {
     let facts = match &inputs.costs {
         None => facts,
         Some(costs) => {
@@ -166,72 +182,70 @@ pub fn with_costs(facts: LazyFrame, inputs: &Inputs, context: Context) -> Polars
             let map = &inputs.account_map;
             let costs = cost::per_period(costs.clone(), facts.clone(), rates, map, context)?;
             let nulls = cost::KINDS.map(|(_, column)| column);
-            families::with_zeros(facts.drop(by_name(nulls, true, false)), costs)?
+            let key = || [col(PERIOD), col(ACCOUNT_ID)];
+            let join = |facts: LazyFrame, costs: LazyFrame| {
+                facts.join(costs, key(), key(), JoinArgs::new(JoinType::Left))
+            };
+            families::with_zeros(facts.drop(by_name(nulls, true, false)), costs, &join)?
         }
     };
     families::without_empty(facts)
 }
 
-/// The spine with all that accumulates over an account's life: sign-up, revenue, last payment, last use, windows.
+/// `account_id`, `first_sign`: the period of each account's first sign of life.
+fn first_signs(
+    inputs: &Inputs,
+    daily_revenue: Option<LazyFrame>,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    let calendar = context.calendar;
+    let day_of = |frame: LazyFrame, day: Expr| frame.select([col(ACCOUNT_ID), day.alias("day")]);
+    let started = calendar.local_date(col("started_at"));
+    let mut signs = vec![
+        day_of(inputs.accounts.clone(), col("signup_date")),
+        day_of(inputs.subscriptions.clone(), started),
+    ];
+    signs.extend(daily_revenue.map(|daily| day_of(daily, col("day"))));
+    signs.extend(inputs.usage.iter().map(Usage::first_days));
+    signs.extend(families::signs(inputs, context));
+    let first_signs = concat(signs, UnionArgs::default())?
+        .filter(col("day").is_not_null())
+        .group_by([col(ACCOUNT_ID)])
+        .agg([calendar.index_of_date(col("day").min()).alias("first_sign")]);
+    if !families::may_be_unallocated(inputs) {
+        return Ok(first_signs);
+    }
+    // The rows in which there is nothing are taken away at the end.
+    let from_the_first = df!(ACCOUNT_ID => [UNALLOCATED], "first_sign" => [context.range.first])?;
+    concat([first_signs, from_the_first.lazy()], UnionArgs::default())
+}
+
+/// The rows of the spine with all that accumulates over an account's life: sign-up, revenue, last payment, last use, windows.
 fn histories(
     inputs: &Inputs,
+    spine: &Spine,
     daily_revenue: Option<LazyFrame>,
     context: Context,
     window_days: i32,
 ) -> PolarsResult<LazyFrame> {
-    let calendar = context.calendar;
-    let day_of = |frame: LazyFrame, day: Expr| frame.select([col(ACCOUNT_ID), day.alias("day")]);
     let signups = inputs
         .accounts
         .clone()
         .group_by([col(ACCOUNT_ID)])
         .agg([col("signup_date").min().alias("signup")]);
-    let mut signs = vec![
-        day_of(signups.clone(), col("signup")),
-        day_of(
-            inputs.subscriptions.clone(),
-            calendar.local_date(col("started_at")),
-        ),
-    ];
-    signs.extend(
-        daily_revenue
-            .iter()
-            .map(|daily| day_of(daily.clone(), col("day"))),
-    );
-    signs.extend(inputs.usage.iter().map(Usage::first_days));
-    signs.extend(families::signs(inputs, context));
-    let mut first_signs = concat(signs, UnionArgs::default())?
-        .filter(col("day").is_not_null())
-        .group_by([col(ACCOUNT_ID)])
-        .agg([calendar.index_of_date(col("day").min()).alias("first_sign")]);
-    if families::may_be_unallocated(inputs) {
-        // The rows in which there is nothing are taken away at the end.
-        let from_the_first =
-            df!(ACCOUNT_ID => [UNALLOCATED], "first_sign" => [context.range.first])?;
-        first_signs = concat([first_signs, from_the_first.lazy()], UnionArgs::default())?;
-    }
-    let spine = each_period(
-        first_signs,
-        col("first_sign"),
-        lit(NULL).cast(DataType::Int32),
-        context.range,
-    )
-    .select([col(PERIOD), col(ACCOUNT_ID)]);
-
-    let key = || [col(PERIOD), col(ACCOUNT_ID)];
-    let left = |frame: LazyFrame, other: LazyFrame| {
-        frame.join(other, key(), key(), JoinArgs::new(JoinType::Left))
+    let by_slot = |facts: LazyFrame, more: LazyFrame| {
+        facts.join(more, [col(SLOT)], [col(SLOT)], spine::left())
     };
-    let mut history = spine
-        .clone()
-        .left_join(signups, col(ACCOUNT_ID), col(ACCOUNT_ID));
+    let mut history =
+        spine
+            .rows
+            .clone()
+            .join(signups, [col(ACCOUNT_ID)], [col(ACCOUNT_ID)], spine::left());
     let mut sums: Vec<&str> = Vec::new();
     let mut latest = Vec::new();
     if let Some(daily) = daily_revenue {
-        history = left(
-            history,
-            revenue::per_period(spine.clone(), daily, window_days, context)?,
-        );
+        let revenue = revenue::per_period(spine, daily, window_days, context)?;
+        history = by_slot(history, revenue);
         sums.extend([
             REVENUE,
             "usage_revenue",
@@ -244,22 +258,29 @@ fn histories(
         latest.push("last_payment");
     }
     if let Some(usage) = &inputs.usage {
-        let recency = usage::recency(spine, usage.days.clone(), context)?;
-        history = left(history, recency);
+        history = by_slot(history, usage::recency(spine, usage.days.clone(), context)?);
         sums.push("window_active_days");
         latest.push("last_use");
     }
-    if inputs.account_map.is_empty() {
+    let map = &inputs.account_map;
+    if map.is_empty() {
         return Ok(history);
     }
     let mut merged = vec![col("signup").min()];
     merged.extend(sums.into_iter().map(|name| col(name).sum()));
     merged.extend(latest.into_iter().map(|name| col(name).max()));
-    Ok(inputs
-        .account_map
-        .applied(history, context.range)
-        .group_by(key())
-        .agg(merged))
+    let is_merged = || map.involves(col(ACCOUNT_ID));
+    let apart = history.clone().filter(is_merged().not());
+    let parts = history.filter(is_merged().and(col(IS_THERE)));
+    let parts = map
+        .applied(parts, context.range)
+        .group_by([col(PERIOD), col(ACCOUNT_ID)])
+        .agg(merged);
+    let args = UnionArgs {
+        diagonal: true,
+        ..UnionArgs::default()
+    };
+    concat([apart, spine.placed(parts)], args)
 }
 
 /// Beside the causes of expansion and contraction.

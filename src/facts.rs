@@ -12,6 +12,7 @@ pub mod mrr;
 pub mod onboarding;
 pub mod opportunity;
 pub mod revenue;
+pub mod spine;
 pub mod stocks;
 pub mod support;
 pub mod survey;

@@ -1,8 +1,10 @@
 //! The families of facts whose inputs may be missing: each is joined where its table is mapped, and null where it is not.
 
+use super::Hold;
 use crate::columns::*;
 use crate::config::UpsellBase;
 use crate::contract;
+use crate::facts::spine::Spine;
 use crate::facts::{
     Context, Inputs, community, cost, onboarding, opportunity, support, survey, time, usage,
 };
@@ -22,25 +24,36 @@ pub struct Details {
     pub phases: Option<LazyFrame>,
 }
 
-/// The details of what is mapped.
-pub fn details(inputs: &Inputs, context: Context) -> PolarsResult<Details> {
+/// The details of what is mapped, in memory.
+pub(super) fn details(inputs: &Inputs, context: Context, hold: Hold) -> PolarsResult<Details> {
     let map = &inputs.account_map;
     let onboardings = onboarding::onboardings(inputs, context)?;
     let durations = onboardings.map(|all| onboarding::durations(all, map, context));
     let features = inputs.features.clone();
     let surveys = inputs.surveys.clone();
     let entries = inputs.time_entries.clone();
+    let held = |name, rows: Option<LazyFrame>| rows.map(|rows| hold(name, rows)).transpose();
     Ok(Details {
-        onboardings: durations.transpose()?,
-        survey_items: surveys.map(|surveys| survey::items(surveys, map, context)),
-        features: features.map(|used| usage::features(used, map, context)),
-        phases: entries.map(|entries| time::phases(entries, map, context)),
+        onboardings: held("onboardings", durations.transpose()?)?,
+        survey_items: held(
+            "survey items",
+            surveys.map(|surveys| survey::items(surveys, map, context)),
+        )?,
+        features: held(
+            "features",
+            features.map(|used| usage::features(used, map, context)),
+        )?,
+        phases: held(
+            "phases",
+            entries.map(|entries| time::phases(entries, map, context)),
+        )?,
     })
 }
 
 /// Joins every mapped family onto account × period rows; 0 where an account has nothing of it.
 pub(super) fn with_families(
     mut facts: LazyFrame,
+    spine: &Spine,
     inputs: &Inputs,
     rates: LazyFrame,
     context: Context,
@@ -80,15 +93,22 @@ pub(super) fn with_families(
             .agg([len().cast(DataType::Int64).alias("features_used")]);
         families.push(counts);
     }
+    let join = |facts: LazyFrame, family: LazyFrame| spine.joined(facts, family);
     for family in families {
-        facts = with_zeros(facts, family)?;
+        facts = with_zeros(facts, family, &join)?;
     }
-    with_targets(facts, inputs, context)
+    with_targets(facts, inputs, &join, context)
 }
 
+/// How a family is joined to the facts.
+type Join<'a> = &'a dyn Fn(LazyFrame, LazyFrame) -> LazyFrame;
+
 /// Joins a family by period and account; an account without a row of it has 0 in all its columns.
-pub(super) fn with_zeros(facts: LazyFrame, mut family: LazyFrame) -> PolarsResult<LazyFrame> {
-    let key = || [col(PERIOD), col(ACCOUNT_ID)];
+pub(super) fn with_zeros(
+    facts: LazyFrame,
+    mut family: LazyFrame,
+    join: Join,
+) -> PolarsResult<LazyFrame> {
     let schema = family.collect_schema()?;
     let own = schema
         .iter()
@@ -96,17 +116,21 @@ pub(super) fn with_zeros(facts: LazyFrame, mut family: LazyFrame) -> PolarsResul
     let zeros: Vec<Expr> = own
         .map(|(name, dtype)| col(name.clone()).fill_null(lit(0i64).cast(dtype.clone())))
         .collect();
-    let joined = facts.join(family, key(), key(), JoinArgs::new(JoinType::Left));
-    Ok(joined.with_columns(zeros))
+    Ok(join(facts, family).with_columns(zeros))
 }
 
 /// What upsell and cross-sell are shares of, and who of it bought.
-fn with_targets(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult<LazyFrame> {
+fn with_targets(
+    facts: LazyFrame,
+    inputs: &Inputs,
+    join: Join,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
     let (facts, upsell, cross_sell) = match (context.policy.upsell_base, &inputs.opportunities) {
         (UpsellBase::Offered, Some(opportunities)) => {
             let offers = opportunity::offers(opportunities.clone(), &inputs.account_map, context);
             (
-                with_zeros(facts, offers)?,
+                with_zeros(facts, offers, join)?,
                 "upsell_offered",
                 "cross_sell_offered",
             )

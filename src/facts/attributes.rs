@@ -1,5 +1,6 @@
 //! What an account is: its attributes as of each period's end, and the plan that it mainly pays for.
 
+use super::spine::{SLOT, Spine};
 use super::{Inputs, each_period};
 use crate::columns::{ACCOUNT_ID, PERIOD, PRODUCT};
 use crate::config::Calendar;
@@ -38,44 +39,60 @@ pub fn with_attributes(
     spine.join(valid, key.clone(), key, JoinArgs::new(JoinType::Left))
 }
 
-/// `period_index`, `account_id` and [`PLAN_COLUMNS`]: of the version with the greatest MRR at the period's end or, where
-/// the account has none there, at its start.
+/// By row of the spine, [`SLOT`], the [`PLAN_COLUMNS`] of the version with the greatest MRR at the period's end or, where the account
+/// has none there, at its start.
 pub fn main_plans(
     snapshots: LazyFrame,
+    spine: &Spine,
     inputs: &Inputs,
     range: PeriodRange,
 ) -> PolarsResult<LazyFrame> {
-    let leg = |by: i32, is_opening: bool| {
-        snapshots
+    let leg = |by: i32| {
+        let leg = snapshots
             .clone()
-            .with_columns([
-                (col(PERIOD) + lit(by)).alias(PERIOD),
-                lit(is_opening).alias("is_opening"),
-            ])
-            .filter(col(PERIOD).is_between(lit(range.first), lit(range.last), ClosedInterval::Both))
             .select([
-                col(PERIOD),
+                (col(PERIOD) + lit(by)).alias(PERIOD),
                 col(ACCOUNT_ID),
-                col("is_opening"),
                 col("mrr"),
                 col("plan_id"),
                 col(PRODUCT).alias("plan_family"),
                 col("tier").alias("plan_tier"),
             ])
+            .filter(col(PERIOD).is_between(
+                lit(range.first),
+                lit(range.last),
+                ClosedInterval::Both,
+            ));
+        spine
+            .placed(inputs.account_map.applied(leg, range))
+            .drop(by_name([PERIOD, ACCOUNT_ID], true, false))
     };
-    let legs = inputs.account_map.applied(
-        concat([leg(0, false), leg(1, true)], UnionArgs::default())?,
-        range,
-    );
+    let closing = greatest(leg(0))?;
+    let opening = leg(1).anti_join(closing.clone(), col(SLOT), col(SLOT));
+    concat([closing, greatest(opening)?], UnionArgs::default())
+}
+
+/// Of each slot, the version with the greatest MRR. Most have one only; the others are put in order.
+fn greatest(versions: LazyFrame) -> PolarsResult<LazyFrame> {
+    let count = len().over([col(SLOT)])?.alias("__versions");
+    let versions = versions.with_column(count);
+    let is_alone = || col("__versions").eq(lit(1));
     let best_first = SortMultipleOptions::default()
-        .with_order_descending_multi([false, false, false, true, false])
+        .with_order_descending_multi([false, true, false])
         .with_nulls_last(true);
-    let key = [PERIOD, ACCOUNT_ID];
-    Ok(legs
-        .sort(
-            [PERIOD, ACCOUNT_ID, "is_opening", "mrr", "plan_id"],
-            best_first,
-        )
-        .unique_stable(Some(by_name(key, true, false)), UniqueKeepStrategy::First)
-        .drop(by_name(["is_opening", "mrr"], true, false)))
+    let several = versions
+        .clone()
+        .filter(is_alone().not())
+        .sort([SLOT, "mrr", "plan_id"], best_first)
+        .unique_stable(
+            Some(by_name([SLOT], true, false)),
+            UniqueKeepStrategy::First,
+        );
+    let columns = [SLOT].into_iter().chain(PLAN_COLUMNS).map(col);
+    let columns: Vec<Expr> = columns.collect();
+    let all = [versions.filter(is_alone()), several];
+    concat(
+        all.map(|rows| rows.select(columns.clone())),
+        UnionArgs::default(),
+    )
 }

@@ -3,6 +3,7 @@
 //! Opening and closing are two legs of the same snapshots, both seen with the merges of the period they open or close.
 //! So no window function looks back over rows, and any range of periods gives what its periods give one by one.
 
+use super::spine::{SLOT, Spine};
 use super::{Context, Inputs, fx, money, mrr};
 use crate::columns::*;
 use crate::period::PeriodRange;
@@ -30,17 +31,17 @@ pub fn snapshot_range(context: Context) -> PeriodRange {
 /// opening and closing, movement, and causes (signed, or null where the account did not have MRR at both ends).
 pub fn product_movements(
     ledger: &Ledger,
+    spine: &Spine,
     origins: LazyFrame,
     inputs: &Inputs,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
     let zero = || money::zero(context.currency);
-    let by_account = [col(PERIOD), col(ACCOUNT_ID)];
-    let opening = col("opening").sum().over(by_account.clone())?;
-    let revalued = col("revalued").sum().over(by_account.clone())?;
-    let closing = col("closing").sum().over(by_account.clone())?;
+    let opening = col("opening").sum().over([col(SLOT)])?;
+    let revalued = col("revalued").sum().over([col(SLOT)])?;
+    let closing = col("closing").sum().over([col(SLOT)])?;
 
-    let products = product_legs(ledger, inputs, context);
+    let products = product_legs(ledger, spine, inputs, context);
     let accounts = products.with_columns([
         opening.alias("account_opening"),
         revalued.alias("account_revalued"),
@@ -64,14 +65,9 @@ pub fn product_movements(
         .otherwise(lit("expansion"));
     let stays = opens.and(closes);
 
-    let origin = origins.select([col(PERIOD), col(ACCOUNT_ID), col(FIRST_PAID)]);
+    let origin = origins.select([col(SLOT), col(FIRST_PAID)]);
     let with_movement = accounts
-        .join(
-            origin,
-            by_account.clone(),
-            by_account,
-            JoinArgs::new(JoinType::Left),
-        )
+        .left_join(origin, col(SLOT), col(SLOT))
         .with_columns([
             movement.cast(DataType::String).alias("movement"),
             stays.alias("stays"),
@@ -80,7 +76,7 @@ pub fn product_movements(
 }
 
 /// Opening, revalued opening, closing and what describes them, per period, account and product.
-fn product_legs(ledger: &Ledger, inputs: &Inputs, context: Context) -> LazyFrame {
+fn product_legs(ledger: &Ledger, spine: &Spine, inputs: &Inputs, context: Context) -> LazyFrame {
     let range = context.range;
     let year = context.calendar.grain.periods_per_year();
     let shifted = |by: i32| {
@@ -135,11 +131,12 @@ fn product_legs(ledger: &Ledger, inputs: &Inputs, context: Context) -> LazyFrame
     let zero = || money::zero(context.currency);
     let sum = |name: &str| col(name).sum().fill_null(zero());
     let count = |name: &str| col(name).sum().fill_null(lit(0i64));
-    inputs
-        .account_map
-        .applied(legs, range)
-        .group_by(key())
+    spine
+        .placed(inputs.account_map.applied(legs, range))
+        .group_by([col(SLOT), col(PRODUCT)])
         .agg([
+            col(PERIOD).first(),
+            col(ACCOUNT_ID).first(),
             sum("opening"),
             sum("revalued"),
             sum("opening_contract"),
@@ -223,7 +220,8 @@ fn with_causes(frame: LazyFrame, context: Context) -> LazyFrame {
         ])
 }
 
-/// One row per period and account of the ledger: customers, MRR, movements and causes, as `account_period` has them.
+/// One row per period and account of the ledger, told by its [`SLOT`]: customers, MRR, movements and causes, as `account_period` has
+/// them.
 pub fn account_movements(
     products: LazyFrame,
     causes_of_churn: LazyFrame,
@@ -232,6 +230,8 @@ pub fn account_movements(
     let zero = || money::zero(context.currency);
     let by_account = [col(PERIOD), col(ACCOUNT_ID)];
     let mut sums = vec![
+        col(PERIOD).first(),
+        col(ACCOUNT_ID).first(),
         col("movement").first(),
         col("stays").first(),
         col("opening").sum().alias(OPENING_MRR),
@@ -259,7 +259,7 @@ pub fn account_movements(
     let smaller = |a: &str, b: &str| when(col(a).lt(col(b))).then(col(a)).otherwise(col(b));
 
     products
-        .group_by(by_account.clone())
+        .group_by([col(SLOT)])
         .agg(sums)
         .join(
             causes_of_churn,
@@ -267,6 +267,7 @@ pub fn account_movements(
             by_account,
             JoinArgs::new(JoinType::Left),
         )
+        .drop(by_name([PERIOD, ACCOUNT_ID], true, false))
         .with_columns([
             positive_part(change()).alias(EXPANSION_MRR),
             positive_part(zero() - change()).alias(CONTRACTION_MRR),

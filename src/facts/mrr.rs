@@ -1,6 +1,7 @@
 //! Subscriptions → MRR: what each version is worth per month, and at which period ends it is live
 //! (docs/definitions.md § 3).
 
+use super::spine::{SLOT, Spine};
 use super::{Context, Inputs, each_period, fx, money};
 use crate::columns::{ACCOUNT_ID, CURRENCY, FIRST_PAID, PERIOD, PRODUCT};
 use crate::config::{AmountBasis, ChurnAt, DiscountPolicy};
@@ -289,33 +290,41 @@ pub fn origins(versions: LazyFrame, rates: LazyFrame, context: Context) -> LazyF
         ])
 }
 
-/// The same per period and surviving account: a merged account began where the first of its parts did.
+/// The same by row of the spine from the first paid period on, [`SLOT`]: a merged account began where the first of its parts did.
 pub fn origins_by_period(
     origins: LazyFrame,
+    spine: &Spine,
     inputs: &Inputs,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
+    let map = &inputs.account_map;
+    let columns = [SLOT, FIRST_PAID, "cohort_mrr", "first_paid_date"].map(col);
+    let has_begun = || col(FIRST_PAID).lt_eq(col(PERIOD));
+    let apart = spine
+        .rows
+        .clone()
+        .inner_join(origins.clone(), col(ACCOUNT_ID), col(ACCOUNT_ID))
+        .filter(has_begun());
+    if map.is_empty() {
+        return Ok(apart.select(columns));
+    }
+    let is_merged = || map.involves(col(ACCOUNT_ID));
+    let apart = apart.filter(is_merged().not()).select(columns.clone());
     let periods: Vec<i32> = context.range.indices().collect();
     let every_period = df!(PERIOD => periods)?.lazy();
-    if inputs.account_map.is_empty() {
-        return Ok(origins
-            .cross_join(every_period, None)
-            .filter(col(FIRST_PAID).lt_eq(col(PERIOD))));
-    }
-    let mapped = inputs
-        .account_map
-        .applied(origins.cross_join(every_period, None), context.range);
+    let parts = origins.filter(is_merged()).cross_join(every_period, None);
+    let mapped = map.applied(parts, context.range);
     let earliest = col(FIRST_PAID).min().over([col(PERIOD), col(ACCOUNT_ID)])?;
-    Ok(mapped
-        .filter(
-            col(FIRST_PAID)
-                .eq(earliest)
-                .and(col(FIRST_PAID).lt_eq(col(PERIOD))),
-        )
+    let merged = mapped
+        .filter(col(FIRST_PAID).eq(earliest).and(has_begun()))
         .group_by([col(PERIOD), col(ACCOUNT_ID)])
         .agg([
             col(FIRST_PAID).first(),
             col("cohort_mrr").sum(),
             col("first_paid_date").min(),
-        ]))
+        ]);
+    concat(
+        [apart, spine.placed(merged).select(columns)],
+        UnionArgs::default(),
+    )
 }

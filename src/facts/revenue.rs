@@ -1,6 +1,7 @@
 //! Invoice lines → revenue: in the period, to date, over the trailing year and over the scores' window.
 
-use super::stocks::{Window, latest_days, window_sums};
+use super::spine::{self, SLOT, Spine};
+use super::stocks::{Window, window_sums};
 use super::{Context, fx, money, mrr};
 use crate::columns::{ACCOUNT_ID, CURRENCY, PERIOD, REVENUE};
 use polars::prelude::*;
@@ -53,9 +54,9 @@ pub fn missing_rates(invoice_lines: LazyFrame, rates: LazyFrame, context: Contex
         .select([col(PERIOD), col(CURRENCY)])
 }
 
-/// Revenue columns per account and period of the spine, before merges are applied; all additive but `last_payment`.
+/// Revenue columns per row of the spine, before merges are applied; all additive but `last_payment`.
 pub fn per_period(
-    spine: LazyFrame,
+    spine: &Spine,
     daily: LazyFrame,
     window_days: i32,
     context: Context,
@@ -64,9 +65,8 @@ pub fn per_period(
     let both = |revenue: &'static str, invoices: &'static str| {
         [(REVENUE, revenue), ("invoices", invoices)]
     };
-    let sums = |names: &[(&str, &str)], window| {
-        window_sums(spine.clone(), daily.clone(), names, window, context)
-    };
+    let sums =
+        |names: &[(&str, &str)], window| window_sums(spine, daily.clone(), names, window, context);
     let of_period = [(REVENUE, REVENUE), ("usage_revenue", "usage_revenue")];
     let in_period = sums(&of_period, Window::Periods(1))?;
     let to_date = sums(&both("revenue_to_date", "invoices_to_date"), Window::ToDate)?;
@@ -75,16 +75,10 @@ pub fn per_period(
         &both("window_revenue", "window_invoices"),
         Window::Days(window_days),
     )?;
-    let last = latest_days(
-        spine,
-        daily.filter(col("invoices").gt(lit(0i64))),
-        "last_payment",
-        context,
-    )?;
-    let key = || [col(ACCOUNT_ID), col(PERIOD)];
-    let join = |left: LazyFrame, right: LazyFrame| {
-        left.join(right, key(), key(), JoinArgs::new(JoinType::Left))
-    };
+    let paid = daily.filter(col("invoices").gt(lit(0i64)));
+    let last = spine.latest_days(paid, "last_payment", context);
+    let join =
+        |rows: LazyFrame, more: LazyFrame| rows.join(more, [col(SLOT)], [col(SLOT)], spine::left());
     Ok([to_date, over_year, over_window, last]
         .into_iter()
         .fold(in_period, join))

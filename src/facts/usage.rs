@@ -8,7 +8,8 @@ pub mod sheet;
 #[cfg(test)]
 mod tests;
 
-use super::stocks::{later_day, latest_days, running_sums};
+use super::spine::{self, SLOT, Spine};
+use super::stocks::later_day;
 use super::{Context, each_period};
 use crate::columns::{ACCOUNT_ID, PERIOD};
 use crate::config::MauWindow;
@@ -144,9 +145,9 @@ fn trailing_days(frame: LazyFrame, days: i32, range: PeriodRange, context: Conte
     each_period(frame, first, last, range)
 }
 
-/// Recency and frequency per account and period of the spine, before merges are applied: `last_use` (date) and
-/// `window_active_days` (distinct days with use within the window; exact for accounts outside any merge).
-pub fn recency(spine: LazyFrame, days: LazyFrame, context: Context) -> PolarsResult<LazyFrame> {
+/// Recency and frequency per row of the spine, before merges are applied: `last_use` (date) and `window_active_days` (distinct days
+/// with use within the window; exact for accounts outside any merge).
+pub fn recency(spine: &Spine, days: LazyFrame, context: Context) -> PolarsResult<LazyFrame> {
     let entry = |period: &str, count: Expr| {
         let columns = [
             col(ACCOUNT_ID),
@@ -159,11 +160,10 @@ pub fn recency(spine: LazyFrame, days: LazyFrame, context: Context) -> PolarsRes
         entry(PERIOD, col("days")),
         entry("period_out", lit(0i64) - col("days")),
     ];
-    let counts = running_sums(spine.clone(), entries, &["window_active_days"], context)?;
+    let counts = spine.running_sums(entries, &["window_active_days"], context)?;
     let last_days = days.select([col(ACCOUNT_ID), col("last_day").alias("day")]);
-    let last = latest_days(spine, last_days, "last_use", context)?;
-    let key = [col(ACCOUNT_ID), col(PERIOD)];
-    Ok(counts.join(last, key.clone(), key, JoinArgs::new(JoinType::Left)))
+    let last = spine.latest_days(last_days, "last_use", context);
+    Ok(counts.join(last, [col(SLOT)], [col(SLOT)], spine::left()))
 }
 
 /// `period_index`, `account_id`, `merged_active_days` of the accounts that others were merged into: days on which two of

@@ -8,9 +8,7 @@ use super::tables::{self, Ingredients};
 use super::{
     Progress, Project, Request, RunError, collected, names, part, wanted_tables, window_days,
 };
-use crate::account_period::{
-    AccountPeriods, Details, History, account_periods, history, with_costs,
-};
+use crate::account_period::{History, account_periods, history};
 use crate::columns::{CURRENCY, PERIOD};
 use crate::config::Pipeline;
 use crate::facts::{Context, Inputs};
@@ -179,8 +177,8 @@ impl<'a> Walk<'a> {
 
         self.progress.stage("computing the account × period model");
         let window_days = window_days(pipeline);
-        let model = account_periods(inputs, context, self.request.as_of, window_days)
-            .and_then(|model| materialised(&model, inputs, context, self.progress))
+        let hold = |name, frame: LazyFrame| Ok(part(name, || collected(frame))?.lazy());
+        let model = account_periods(inputs, context, self.request.as_of, window_days, &hold)
             .map_err(compute("the account × period model"))?;
         let unrated = missing_rates(model.missing_rates.clone(), context)?;
 
@@ -212,35 +210,6 @@ impl<'a> Walk<'a> {
         .map_err(compute("building the tables"))?;
         Ok(Computed { tables, unrated })
     }
-}
-
-/// The model held in memory, so that what follows computes it once.
-fn materialised(
-    model: &AccountPeriods,
-    inputs: &Inputs,
-    context: Context,
-    progress: &dyn Progress,
-) -> PolarsResult<AccountPeriods> {
-    let facts = part("facts", || collected(model.facts.clone()))?;
-    progress.advance(facts.height() as u64, 0);
-    let facts = facts.lazy();
-    let held = |frame: &Option<LazyFrame>| -> PolarsResult<Option<LazyFrame>> {
-        let frame = frame.clone().map(collected).transpose()?;
-        Ok(frame.map(IntoLazy::lazy))
-    };
-    let details = &model.details;
-    let with_costs = || collected(with_costs(facts, inputs, context)?);
-    Ok(AccountPeriods {
-        facts: part("costs", with_costs)?.lazy(),
-        details: Details {
-            onboardings: part("onboardings", || held(&details.onboardings))?,
-            survey_items: part("survey items", || held(&details.survey_items))?,
-            features: part("features", || held(&details.features))?,
-            phases: part("phases", || held(&details.phases))?,
-        },
-        products: part("products", || collected(model.products.clone()))?.lazy(),
-        missing_rates: collected(model.missing_rates.clone())?.lazy(),
-    })
 }
 
 /// The first period that lacks a rate, and all that are missing. What comes after it counts amounts that nobody can convert.
