@@ -348,7 +348,11 @@ fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult
     filled.extend(amounts.map(|name| col(name).fill_null(zero())));
     filled.push(col("quantity").fill_null(lit(0i64)));
     for name in USAGE_COUNTS {
-        filled.push(if has_usage {
+        let is_told = inputs
+            .usage
+            .as_ref()
+            .is_some_and(|usage| !usage.missing.contains(&name));
+        filled.push(if is_told {
             col(name).fill_null(lit(0i64))
         } else {
             null_count().alias(name)

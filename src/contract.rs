@@ -190,7 +190,7 @@ impl Contract {
 }
 
 /// The input tables in the order in which they are staged: references point up the list.
-pub const INPUT_TABLES: [&str; 17] = [
+pub const INPUT_TABLES: [&str; 19] = [
     "accounts",
     "account_merges",
     "plans",
@@ -208,6 +208,8 @@ pub const INPUT_TABLES: [&str; 17] = [
     "targets",
     "usage_events",
     "usage_sessions",
+    "usage_daily",
+    "usage_features",
 ];
 
 /// The published tables.
@@ -234,7 +236,7 @@ pub const PUBLISHED_BESIDE: [&str; 2] = ["kpi_as_reported", "restatements"];
 /// Tables about the runs, by the month in which a run started.
 pub const LEDGER_TABLES: [&str; 2] = ["runs", "checks"];
 
-const TEXTS: [&str; 35] = [
+const TEXTS: [&str; 37] = [
     include_str!("../schemas/input/accounts.yaml"),
     include_str!("../schemas/input/account_merges.yaml"),
     include_str!("../schemas/input/plans.yaml"),
@@ -252,6 +254,8 @@ const TEXTS: [&str; 35] = [
     include_str!("../schemas/input/targets.yaml"),
     include_str!("../schemas/input/usage_events.yaml"),
     include_str!("../schemas/input/usage_sessions.yaml"),
+    include_str!("../schemas/input/usage_daily.yaml"),
+    include_str!("../schemas/input/usage_features.yaml"),
     include_str!("../schemas/output/kpi_values.yaml"),
     include_str!("../schemas/output/kpi_summary.yaml"),
     include_str!("../schemas/output/kpi_breakdown.yaml"),

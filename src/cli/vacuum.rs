@@ -13,6 +13,9 @@ pub struct Args {
     /// Age from which on results of runs, and files that no manifest knows, are cleared: `90d`, `12h`.
     #[arg(long, default_value = "90d")]
     older_than: String,
+    /// Clear what is kept of usage, too: the next run reads all of it again.
+    #[arg(long)]
+    cache: bool,
     /// Show what would be cleared, and clear nothing.
     #[arg(long)]
     dry_run: bool,
@@ -31,7 +34,7 @@ pub fn vacuum(args: &Args) -> Result<(), Failure> {
             .hint("write it like 90d or 12h")
     })?;
     if args.dry_run {
-        let left = upkeep::leftovers(store.as_ref(), since)?;
+        let left = upkeep::leftovers(store.as_ref(), since, args.cache)?;
         left.iter().for_each(|left| {
             say!(
                 "{} ({}, {} bytes)",
@@ -51,9 +54,9 @@ pub fn vacuum(args: &Args) -> Result<(), Failure> {
         clock: now,
     };
     // Opening clears what dead runs have staged; nobody publishes while we look.
-    let before = upkeep::leftovers(store.as_ref(), since)?;
+    let before = upkeep::leftovers(store.as_ref(), since, args.cache)?;
     let session = Session::open(store, publisher)?;
-    let left = upkeep::leftovers(session.store.as_ref(), since)?;
+    let left = upkeep::leftovers(session.store.as_ref(), since, args.cache)?;
     let keys: Vec<String> = left.iter().map(|left| left.key.clone()).collect();
     if !keys.is_empty() {
         session.store.remove(&keys).map_err(PublishError::from)?;

@@ -118,6 +118,8 @@ pub struct RawSources {
     pub targets: Option<RawSource>,
     pub usage_events: Option<RawSource>,
     pub usage_sessions: Option<RawSource>,
+    pub usage_daily: Option<RawSource>,
+    pub usage_features: Option<RawSource>,
 }
 
 /// One input table: where it lies and how its columns become ours.
@@ -126,7 +128,7 @@ pub struct RawSources {
 pub struct RawSource {
     /// File or glob, relative to the folder that `cskpi` is run in, or on S3: `s3://bucket/prefix/*.parquet`. `period=…/` style folders become columns.
     pub path: Option<String>,
-    /// How a file's path names the days that its rows are of: `%Y`, `%m` and `%d` stand for year, month and day, as in `invoices-%Y-%m.csv`. Files that are not needed are not read, and rows outside of their file's days are violations. For tables whose rows are of a day: `invoice_lines`, `fx_rates`, `usage_events`, `usage_sessions`, `opportunities`, `onboarding`, `surveys`, `tickets`, `community`, `costs` and `time_entries`.
+    /// How a file's path names the days that its rows are of: `%Y`, `%m` and `%d` stand for year, month and day, as in `invoices-%Y-%m.csv`. Files that are not needed are not read, and rows outside of their file's days are violations. For tables whose rows are of a day: `invoice_lines`, `fx_rates`, `usage_events`, `usage_sessions`, `usage_daily`, `usage_features`, `opportunities`, `onboarding`, `surveys`, `tickets`, `community`, `costs` and `time_entries`.
     pub file_dates: Option<String>,
     /// The table itself, written here row by row, in place of `path`. Every value is text, a number, a boolean or null.
     pub rows: Option<Vec<BTreeMap<String, serde_json::Value>>>,

@@ -114,7 +114,7 @@ impl Contract {
     }
 
     /// Rows that break a rule which needs no other row.
-    fn broken_rows(&self, staged: LazyFrame, mapped: &[String]) -> PolarsResult<LazyFrame> {
+    pub fn broken_rows(&self, staged: LazyFrame, mapped: &[String]) -> PolarsResult<LazyFrame> {
         let rules = self.row_rules(mapped)?;
         let none = || lit(NULL).cast(DataType::String);
         let (mut rule, mut column, mut value) = (none(), none(), none());
@@ -290,14 +290,15 @@ impl Contract {
             .how(JoinType::Semi)
             .join_nulls(true)
             .finish();
-        report(
-            rows,
-            &format!(
-                "the key ({}) stands in more than one row",
-                listed.join(", ")
-            ),
-            listed[0],
-        )
+        report(rows, &repeated_key(&listed), listed[0])
+    }
+
+    /// Rows of `staged` whose key is among `keys`, which stand in more than one row.
+    pub fn repeated_keys(&self, staged: LazyFrame, keys: LazyFrame) -> LazyFrame {
+        let key: Vec<Expr> = self.key.iter().map(|name| col(name.as_str())).collect();
+        let names: Vec<&str> = self.key.iter().map(String::as_str).collect();
+        let rows = staged.join(keys, key.clone(), key, JoinArgs::new(JoinType::Semi));
+        report(rows, &repeated_key(&names), names[0])
     }
 }
 
@@ -325,6 +326,10 @@ fn report(rows: LazyFrame, rule: &str, column: &str) -> LazyFrame {
         col(FILE).alias("file"),
         col(ROW).alias("row"),
     ])
+}
+
+fn repeated_key(names: &[&str]) -> String {
+    format!("the key ({}) stands in more than one row", names.join(", "))
 }
 
 fn missing_reference(table: &str) -> String {

@@ -28,6 +28,8 @@ pub struct Usage {
     pub days: LazyFrame,
     pub onboarding: LazyFrame,
     pub merged: LazyFrame,
+    /// Facts that the rows tell nothing of: columns of `facts`.
+    pub missing: Vec<&'static str>,
 }
 
 impl Usage {

@@ -179,6 +179,9 @@ fn inputs(metric: &Metric, columns: &[String], pipeline: &Pipeline) -> Vec<Input
     let model = contract::of("account_period");
     let things = metric.by.map(|by| match by {
         Breakdown::SurveyItem => "surveys.item",
+        Breakdown::Feature if pipeline.sources.contains_key("usage_features") => {
+            "usage_features.feature"
+        }
         Breakdown::Feature => "usage_events.feature",
         Breakdown::Phase => "time_entries.phase",
     });

@@ -30,7 +30,8 @@ impl Available {
         if policy.onboarding_rule.is_some() {
             tables.insert("onboarding");
         }
-        if tables.contains("usage_events") || tables.contains("usage_sessions") {
+        let of_usage = ["usage_events", "usage_sessions", "usage_daily"];
+        if of_usage.iter().any(|table| tables.contains(table)) {
             tables.insert("usage");
         }
         if has_features {

@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 
 const STAGING: &str = "_cskpi/staging";
 const JOURNALS: &str = "_cskpi/journal";
+/// What is kept of the inputs from run to run, and can be made again.
+const CACHE: &str = "_cskpi/cache";
 
 /// Something that manifests and files disagree about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -80,10 +82,11 @@ pub fn verify(store: &dyn Store, deep: bool) -> Result<(usize, Vec<Discrepancy>)
 }
 
 /// What may be cleared: results of runs that ended before `older_than`, and files that no manifest knows and that are as old.
-/// Staging and unfinished uploads are cleared whenever a session opens.
+/// Staging and unfinished uploads are cleared whenever a session opens. `with_cache`: also what is kept of the inputs.
 pub fn leftovers(
     store: &dyn Store,
     older_than: DateTime<Utc>,
+    with_cache: bool,
 ) -> Result<Vec<Leftover>, ManifestError> {
     let is_old = |entry: &Entry| entry.modified < older_than;
     let leftover = |entry: Entry, what| Leftover {
@@ -100,6 +103,10 @@ pub fn leftovers(
                 .into_iter()
                 .map(|entry| leftover(entry, what)),
         );
+    }
+    if with_cache {
+        let kept = store.list(CACHE)?.into_iter();
+        all.extend(kept.map(|entry| leftover(entry, "kept of the inputs")));
     }
     for (folder, what) in [
         ("_cskpi/runs", "results of an old run"),

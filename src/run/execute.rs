@@ -159,11 +159,9 @@ impl Run<'_> {
         }
         step("results_begun");
         let failure = self.published(&chosen);
-        let usage = self
-            .listing
-            .iter()
-            .filter(|(table, _)| table.starts_with("usage_"));
-        if let Err(error) = self.cache.finish(usage.flat_map(|(_, files)| files)) {
+        let listed = self.listing.iter();
+        let listed = listed.flat_map(|(table, files)| files.iter().map(move |file| (*table, file)));
+        if let Err(error) = self.cache.finish(listed) {
             tracing::warn!("the cache of usage could not be cleared up: {error}");
         }
         self.progress.stage("writing results");

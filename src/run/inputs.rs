@@ -18,7 +18,6 @@ use crate::storage::Storage;
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use usage_rollup::UsageSource;
 use usage_rollup::cache::UsageCache;
 
 /// Offending rows shown per rule.
@@ -38,6 +37,10 @@ pub enum InputError {
         "policy.onboarding_rule asks for features, and usage_events has no column `feature`: map it, or leave `features` out of the rule"
     )]
     NoFeatures,
+    #[error(
+        "policy.onboarding_rule asks for hours, and usage_daily has no column `session_seconds`: map it, or leave `hours` out of the rule"
+    )]
+    NoHours,
     #[error("{table} cannot be read ({files})")]
     Read {
         table: &'static str,
@@ -82,6 +85,22 @@ pub struct InputSummary {
     pub rows: usize,
     /// The source's own columns and their types.
     pub columns: Vec<(String, String)>,
+}
+
+impl InputSummary {
+    /// All of its files were read.
+    fn of(table: &str, scan: &Scan, files: &[SourceFile]) -> Self {
+        let column =
+            |(name, dtype): (&PlSmallStr, &DataType)| (name.to_string(), dtype.to_string());
+        Self {
+            table: table.to_owned(),
+            files: files.len(),
+            files_read: files.len(),
+            bytes: files.iter().map(|file| file.size).sum(),
+            rows: 0,
+            columns: scan.schema.iter().map(column).collect(),
+        }
+    }
 }
 
 /// The inputs as the model takes them.
@@ -145,14 +164,20 @@ pub fn opened(
         let staged = staging::staged(contract::of(table), source, &scan, &pipeline.calendar)?;
         all.insert(*table, (scan, staged));
     }
-    let asks_for_features = pipeline.policy.onboarding_rule.as_ref();
-    let asks_for_features = asks_for_features.is_some_and(|rule| rule.features > 0);
-    let names_features = all.get("usage_events").is_some_and(|(_, staged)| {
-        let mut mapped = staged.mapped.iter();
-        mapped.any(|column| column == "feature")
-    });
-    if asks_for_features && !names_features {
-        return Err(InputError::NoFeatures);
+    let maps = |table: &str, name: &str| {
+        let staged = all.get(table).map(|(_, staged)| staged);
+        staged.is_some_and(|staged| staged.mapped.iter().any(|column| column == name))
+    };
+    if let Some(rule) = &pipeline.policy.onboarding_rule {
+        let names_features = maps("usage_events", "feature") || maps("usage_features", "feature");
+        if rule.features > 0 && !names_features {
+            return Err(InputError::NoFeatures);
+        }
+        let lacks_hours =
+            all.contains_key("usage_daily") && !maps("usage_daily", "session_seconds");
+        if rule.hours > 0.0 && lacks_hours {
+            return Err(InputError::NoHours);
+        }
     }
     Ok(all)
 }
@@ -175,63 +200,75 @@ pub fn loaded(
     listing: &Listing,
     storage: &Storage,
     cache: &UsageCache,
+    memory_limit: u64,
     progress: &dyn Progress,
 ) -> Result<Loaded, InputError> {
-    let opened = opened_as_kept(pipeline, listing, storage, cache)?;
+    let work = usage_rollup::Work {
+        pipeline,
+        storage,
+        listing,
+        cache,
+        memory_limit,
+        progress,
+    };
+    let opened = usage_rollup::opened_as_kept(work)?;
     let mut frames: BTreeMap<&str, DataFrame> = BTreeMap::new();
-    let (mut usage, mut features) = (None, None);
     let mut summaries = Vec::new();
     let mut found = Vec::new();
-    for table in INPUT_TABLES {
+    let is_small = |table: &&str| !usage_rollup::is_usage(table);
+    for table in INPUT_TABLES.into_iter().filter(is_small) {
         let Some((scan, staged)) = opened.get(table) else {
             continue;
         };
         progress.stage(&format!("reading {table}"));
         let contract = contract::of(table);
-        let bytes = scan.files.iter().map(|file| file.size).sum();
         let read_error = |source| InputError::Read {
             table,
             files: unreadable_file(scan),
             source,
         };
-        let files = &listing[table];
-        let mut files_read = files.len();
-        let rows = if table.starts_with("usage_") {
-            let source = usage_source(pipeline, storage, contract, scan, staged);
-            let merges = frames.get("account_merges");
-            // A circle is told of when all violations have been.
-            let map = account_map(merges, &pipeline.calendar).unwrap_or_default();
-            let rolled = usage_rollup::rolled(&source, files, &frames, &map, cache)?;
-            found.extend(rolled.broken);
-            (usage, features) = (Some(rolled.usage), rolled.features);
-            files_read = rolled.files_read;
-            rolled.rows
-        } else {
-            progress.expect(bytes);
-            let further = |rows: &DataFrame| match table {
-                "targets" => targets::violations(rows, pipeline, catalogue).map(Some),
-                _ => Ok(None),
-            };
-            let (frame, broken) =
-                small_table(contract, staged, &frames, pipeline, &further).map_err(read_error)?;
-            found.extend(broken);
-            let rows = frame.height();
-            progress.advance(rows as u64, bytes);
-            frames.insert(table, frame);
-            rows
+        let mut summary = InputSummary::of(table, scan, &listing[table]);
+        progress.expect(summary.bytes);
+        let further = |rows: &DataFrame| match table {
+            "targets" => targets::violations(rows, pipeline, catalogue).map(Some),
+            _ => Ok(None),
         };
-        summaries.push(InputSummary {
-            table: table.to_owned(),
-            files: files.len(),
-            files_read,
-            bytes,
-            rows,
-            columns: scan
-                .schema
-                .iter()
-                .map(|(name, dtype)| (name.to_string(), dtype.to_string()))
-                .collect(),
-        });
+        let (frame, broken) =
+            small_table(contract, staged, &frames, pipeline, &further).map_err(read_error)?;
+        found.extend(broken);
+        summary.rows = frame.height();
+        progress.advance(summary.rows as u64, summary.bytes);
+        frames.insert(table, frame);
+        summaries.push(summary);
+    }
+    let merges = frames.get("account_merges");
+    let map = account_map(merges, &pipeline.calendar);
+    if let Some(table) = opened.keys().find(|table| usage_rollup::is_usage(table)) {
+        progress.stage(&format!("reading {table}"));
+    }
+    // A circle is told of when all violations have been.
+    let no_merges = AccountMap::default();
+    let rolled = usage_rollup::rolled(work, &opened, &frames, map.as_ref().unwrap_or(&no_merges))?;
+    let (mut usage, mut features) = (None, None);
+    if let Some(rolled) = rolled {
+        let is_usage = |table: &&str| usage_rollup::is_usage(table);
+        for table in INPUT_TABLES.into_iter().filter(is_usage) {
+            let Some((scan, _)) = opened.get(table) else {
+                continue;
+            };
+            let mut summary = InputSummary::of(table, scan, &listing[table]);
+            summary.rows = rolled.rows;
+            summary.files_read = rolled.files_read.get(table).copied().unwrap_or(0);
+            let InputSummary {
+                files, files_read, ..
+            } = summary;
+            if files_read < files {
+                tracing::info!("{table}: {files_read} of {files} files read");
+            }
+            summaries.push(summary);
+        }
+        found.extend(rolled.broken);
+        (usage, features) = (Some(rolled.usage), rolled.features);
     }
     if !found.is_empty() {
         return Err(InputError::Violations { found });
@@ -259,7 +296,7 @@ pub fn loaded(
         usage,
         features,
         mapped: opened.keys().copied().collect(),
-        account_map: account_map(frames.get("account_merges"), &pipeline.calendar)?,
+        account_map: map?,
         is_historised,
     };
     Ok(Loaded {
@@ -268,59 +305,6 @@ pub fn loaded(
         account_columns: account_columns(account_staged),
         account_count: frames.get("accounts").map_or(0, DataFrame::height),
     })
-}
-
-/// Opens every mapped source: headers only, and of usage only of files whose columns are not known.
-fn opened_as_kept(
-    pipeline: &Pipeline,
-    listing: &Listing,
-    storage: &Storage,
-    cache: &UsageCache,
-) -> Result<BTreeMap<&'static str, (Scan, Staged)>, InputError> {
-    let mut telling = listing.clone();
-    let Some((table, files)) = telling
-        .iter_mut()
-        .find(|(table, _)| table.starts_with("usage_"))
-    else {
-        return opened(pipeline, listing, storage);
-    };
-    *files = usage_rollup::telling_files(files, cache);
-    let table = *table;
-    let found = opened(pipeline, &telling, storage)?;
-    let (scan, staged) = &found[table];
-    let source = usage_source(pipeline, storage, contract::of(table), scan, staged);
-    let settings = source
-        .settings()
-        .map_err(|error| source.unread(None, error))?;
-    if cache.is_of(&settings) {
-        return Ok(found);
-    }
-    // Nothing is kept after all.
-    let found = opened(pipeline, listing, storage)?;
-    let (scan, staged) = &found[table];
-    let source = usage_source(pipeline, storage, contract::of(table), scan, staged);
-    let settings = source
-        .settings()
-        .map_err(|error| source.unread(None, error))?;
-    cache.is_of(&settings);
-    Ok(found)
-}
-
-fn usage_source<'a>(
-    pipeline: &'a Pipeline,
-    storage: &'a Storage,
-    contract: &'static Contract,
-    scan: &'a Scan,
-    staged: &'a Staged,
-) -> UsageSource<'a> {
-    UsageSource {
-        contract,
-        source: &pipeline.sources[contract.table.as_str()],
-        pipeline,
-        storage,
-        scan,
-        staged,
-    }
 }
 
 /// The merges that a table tells of.

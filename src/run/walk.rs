@@ -62,6 +62,7 @@ impl<'a> Walk<'a> {
             listing,
             project.storage,
             cache,
+            request.memory_limit,
             progress,
         )?;
         let problems = names::unknown_names(pipeline, &loaded.account_columns);
@@ -254,8 +255,8 @@ fn notices(pipeline: &Pipeline, catalogue: &Catalogue, inputs: &Inputs) -> Vec<S
     let available = tables::available(inputs, &pipeline.policy);
     for need in needs.into_iter().filter(|need| !available.has(need)) {
         let what = match need {
-            "usage" => "usage_events or usage_sessions",
-            "features" => "usage_events with a column `feature`",
+            "usage" => "usage_events, usage_sessions or usage_daily",
+            "features" => "usage_events with a column `feature`, or usage_features,",
             "member_onboarding" => "onboarding (by members)",
             table => table,
         };

@@ -11,6 +11,7 @@
 //! | `progress` | stages with rows, bytes and time, what a run cost, traces of `--profile` |
 //! | `config` | pipeline files that load, and reports on those that do not |
 //! | `backfill` | many periods at once, kills, periods that fail, retries, which periods are taken |
+//! | `usage` | usage kept between runs, and given as days |
 //! | `explain` | `explain` and `docs`: definitions, and the numbers behind what is published |
 //! | `own_metrics` | a pipeline's own metrics, and values of other periods and of the total |
 //! | `closing` | what `close:` freezes |
@@ -67,6 +68,7 @@ mod stories;
 mod support;
 mod survival;
 mod upkeep;
+mod usage;
 mod worked_examples;
 
 /// A file that is not declared above would never run.

@@ -58,18 +58,24 @@ pub(super) fn policy(
         );
     }
     if let Some(rule) = &raw.onboarding_rule {
-        if sources.usage_events.is_none() && (rule.features > 0 || sources.usage_sessions.is_none())
-        {
-            let (message, hint) = match rule.features {
-                0 => (
-                    "no source tells of hours used",
-                    "map `sources.usage_events` or `sources.usage_sessions`",
-                ),
-                _ => (
-                    "no source tells of features used",
-                    "map `sources.usage_events`",
-                ),
-            };
+        let tells_of_features = sources.usage_events.is_some() || sources.usage_features.is_some();
+        let tells_of_hours = sources.usage_events.is_some()
+            || sources.usage_sessions.is_some()
+            || sources.usage_daily.is_some();
+        let missing = if rule.features > 0 && !tells_of_features {
+            Some((
+                "no source tells of features used",
+                "map `sources.usage_events`, or `sources.usage_features` beside `sources.usage_daily`",
+            ))
+        } else if !tells_of_hours {
+            Some((
+                "no source tells of hours used",
+                "map `sources.usage_events`, `sources.usage_sessions` or `sources.usage_daily`",
+            ))
+        } else {
+            None
+        };
+        if let Some((message, hint)) = missing {
             problems.push(section.key("onboarding_rule"), message, hint.to_string());
         }
         let path = section.key("onboarding_rule");

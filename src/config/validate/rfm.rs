@@ -58,10 +58,16 @@ pub(super) fn rfm(raw: &RawRfm, sources: &RawSources, problems: &mut Problems) -
 fn check_sources(raw: &RawRfm, sources: &RawSources, problems: &mut Problems) {
     // A source under a misspelt key has been reported already.
     let is_reported = |table: &str| problems.is_silenced(&YamlPath::keys(["sources", table]));
-    let has_usage = sources.usage_events.is_some() || sources.usage_sessions.is_some();
-    let has_usage = has_usage || is_reported("usage_events") || is_reported("usage_sessions");
+    let tables = [
+        ("usage_events", &sources.usage_events),
+        ("usage_sessions", &sources.usage_sessions),
+        ("usage_daily", &sources.usage_daily),
+    ];
+    let has_usage = tables
+        .iter()
+        .any(|(table, source)| source.is_some() || is_reported(table));
     let has_invoices = sources.invoice_lines.is_some() || is_reported("invoice_lines");
-    let usage = "one of the sources `usage_events` and `usage_sessions`";
+    let usage = "one of the sources `usage_events`, `usage_sessions` and `usage_daily`";
     let invoices = "the source `invoice_lines`";
     let axes = [
         match raw.recency {

@@ -37,14 +37,29 @@ pub(super) fn sources(
         targets,
         usage_events,
         usage_sessions,
+        usage_daily,
+        usage_features,
     } = raw;
-    if usage_events.is_some() && usage_sessions.is_some() {
-        let hint = "sessions can be cut from events; leave one of the two out".to_string();
-        let path = YamlPath::keys(["sources", "usage_sessions"]);
+    let of_usage = [
+        ("usage_events", &usage_events),
+        ("usage_sessions", &usage_sessions),
+        ("usage_daily", &usage_daily),
+    ];
+    let mut mapped = of_usage.iter().filter(|(_, source)| source.is_some());
+    if let (Some((first, _)), Some((second, _))) = (mapped.next(), mapped.next()) {
+        let hint = "sessions are cut from events, and days made of both; leave all but one out";
         problems.push(
-            path,
-            "`usage_events` and `usage_sessions` are both there, and would count twice",
-            hint,
+            YamlPath::keys(["sources", second]),
+            format!("`{first}` and `{second}` are both there, and would count twice"),
+            hint.to_string(),
+        );
+    }
+    if usage_features.is_some() && usage_daily.is_none() {
+        let hint = "map `sources.usage_daily` beside it, or `feature` of `usage_events`";
+        problems.push(
+            YamlPath::keys(["sources", "usage_features"]),
+            "`usage_features` stands beside `usage_daily` only",
+            hint.to_string(),
         );
     }
     let written = [
@@ -65,6 +80,8 @@ pub(super) fn sources(
         ("targets", targets),
         ("usage_events", usage_events),
         ("usage_sessions", usage_sessions),
+        ("usage_daily", usage_daily),
+        ("usage_features", usage_features),
     ];
     let mut sources = BTreeMap::new();
     for (table, raw) in written {

@@ -2,7 +2,7 @@
 //! user-days of each account give sums, distinct users of trailing windows and what the model's own windows are made of.
 
 use super::part::month_of;
-use super::sheet::{DAYS, Joining, Sheet, Use, Words, days, sheet};
+use super::sheet::{DAYS, Joining, Names, Sheet, Use, Words, days, sheet};
 use super::{MONTH_DAYS, WEEK_DAYS};
 use crate::columns::{ACCOUNT_ID, PERIOD};
 use crate::config::{Calendar, MauWindow};
@@ -19,6 +19,8 @@ pub struct Rules<'a> {
     pub joining: Joining,
     /// Whether seconds came with the rows; else they are a session's first to last instant.
     pub has_seconds: bool,
+    /// Whether features come with one row for each day.
+    pub has_daily_features: bool,
     /// How far the scores look back.
     pub window_days: i32,
     /// With an onboarding rule: how many days from the sign-up on count.
@@ -52,7 +54,7 @@ pub struct Bucket {
     pub merged: DataFrame,
     /// See [`Known::of`]: the facts hold as long as this does.
     pub premises: DataFrame,
-    /// User-days that stand in more than one row of a given `usage_daily`: `id`, `user_id`, `day`.
+    /// Days that stand in more than one row of a given `usage_daily` (`id`, `user_id`, `day`) or `usage_features` (`id`, `feature`, `day`).
     pub repeated: DataFrame,
 }
 
@@ -212,37 +214,53 @@ impl Rules<'_> {
             let kept = self.joining.joined(uses);
             found.add(account, &uses[..kept], &words);
         }
-        let premises = known.of(std::mem::take(&mut sheet.ids))?;
-        found.finished(self.features(span, features, known)?, premises)
+        let mut ids = std::mem::take(&mut sheet.ids);
+        let features = self.features(span, features, known, &mut ids, &mut found.repeated)?;
+        ids.sort_unstable();
+        ids.dedup();
+        found.finished(features, known.of(ids)?)
     }
 
-    fn features(
+    fn features<'a>(
         &self,
         span: &Span,
-        frames: &[DataFrame],
-        known: &Known,
+        frames: &'a [DataFrame],
+        known: &'a Known,
+        ids: &mut Vec<&'a str>,
+        repeated: &mut Vec<Repeated<'a>>,
     ) -> PolarsResult<DataFrame> {
-        let mut words = Words::default();
-        let rows_of = |frame| {
-            let names = DataFrame::column(frame, "feature")?.str()?.iter();
-            let rows = names.zip(days(frame)?);
+        let mut names = Names::default();
+        let rows_of = |frame: &'a DataFrame| {
+            let texts = frame.column("feature")?.str()?.iter();
+            let rows = texts.zip(days(frame)?);
             Ok(rows
-                .map(|(name, day)| (words.features.number(name.unwrap_or_default()), *day))
+                .map(|(text, day)| (names.number(text.unwrap_or_default()), *day))
                 .collect())
         };
         let mut sheet: Sheet<(u32, i32)> =
             sheet(frames, &span.own, |id| known.account(id), rows_of)?;
+        ids.append(&mut sheet.ids);
         let table = PeriodTable::new(self.calendar, span.own.clone());
         let mut rows = FeatureRows::default();
         for (account, used) in sheet.groups() {
             used.sort_unstable();
+            if self.has_daily_features {
+                let twice = used.windows(2).filter(|pair| pair[0] == pair[1]);
+                let feature = |pair: &[(u32, i32)]| names.texts[pair[0].0 as usize];
+                repeated.extend(twice.map(|pair| Repeated {
+                    id: account,
+                    user: None,
+                    feature: Some(feature(pair)),
+                    day: pair[0].1,
+                }));
+            }
             let signup = known.signups.get(account);
             let is_since = |day: i32| signup.is_some_and(|signup| day >= *signup);
             let place = |one: &(u32, i32)| (one.0, table.of(one.1), is_since(one.1));
             for same in used.chunk_by(|a, b| place(a) == place(b)) {
                 let (feature, period, since) = place(&same[0]);
                 rows.accounts.push(account);
-                rows.features.push(words.features.texts[feature as usize]);
+                rows.features.push(names.texts[feature as usize]);
                 rows.periods.push(period);
                 rows.days.push(same[0].1);
                 rows.since.push(since);
@@ -250,6 +268,14 @@ impl Rules<'_> {
         }
         rows.frame(self.within_days.is_some())
     }
+}
+
+/// A day that stands in more than one row of a table that has one for each.
+struct Repeated<'a> {
+    id: &'a str,
+    user: Option<&'a str>,
+    feature: Option<&'a str>,
+    day: i32,
 }
 
 #[derive(Default)]
@@ -334,7 +360,7 @@ struct Found<'a, 'k> {
     entries: (Vec<&'a str>, Vec<[i32; 4]>, Vec<i64>),
     onboarding: (Vec<&'a str>, Vec<i32>, Vec<i64>),
     merged: (Vec<&'a str>, Vec<&'a str>, Vec<i32>, Vec<Sums>),
-    repeated: (Vec<&'a str>, Vec<&'a str>, Vec<i32>),
+    repeated: Vec<Repeated<'a>>,
 }
 
 impl<'a, 'k: 'a> Found<'a, 'k> {
@@ -352,7 +378,7 @@ impl<'a, 'k: 'a> Found<'a, 'k> {
             entries: Default::default(),
             onboarding: Default::default(),
             merged: Default::default(),
-            repeated: Default::default(),
+            repeated: Vec::new(),
         }
     }
 
@@ -363,7 +389,10 @@ impl<'a, 'k: 'a> Found<'a, 'k> {
         self.seconds.clear();
         let is_merged = self.known.merged.contains(account);
         for of_user in uses.chunk_by(|a, b| a.user == b.user) {
-            let user = words.users.texts[of_user[0].user as usize];
+            let user = words
+                .users
+                .text_or_none(of_user[0].user)
+                .unwrap_or_default();
             // The latest period that counts the user already.
             let (mut week, mut month) = (i32::MIN, i32::MIN);
             for of_day in of_user.chunk_by(|a, b| a.day == b.day) {
@@ -436,9 +465,12 @@ impl<'a, 'k: 'a> Found<'a, 'k> {
             sums.seconds = sums.seconds.saturating_add(seconds);
         }
         if self.rules.joining == Joining::Once && sessions.len() > 1 {
-            self.repeated.0.push(account);
-            self.repeated.1.push(user);
-            self.repeated.2.push(sessions[0].day);
+            self.repeated.push(Repeated {
+                id: account,
+                user: Some(user),
+                feature: None,
+                day: sessions[0].day,
+            });
         }
         sums
     }
@@ -524,10 +556,21 @@ impl<'a, 'k: 'a> Found<'a, 'k> {
             day("day", self.merged.2)?,
         ];
         merged.extend(uses(&self.merged.3));
+        let repeated = self.repeated.iter();
         let repeated = vec![
-            Column::new("id".into(), self.repeated.0),
-            Column::new("user_id".into(), self.repeated.1),
-            day("day", self.repeated.2)?,
+            Column::new(
+                "id".into(),
+                repeated.clone().map(|one| one.id).collect::<Vec<_>>(),
+            ),
+            Column::new(
+                "user_id".into(),
+                repeated.clone().map(|one| one.user).collect::<Vec<_>>(),
+            ),
+            Column::new(
+                "feature".into(),
+                repeated.clone().map(|one| one.feature).collect::<Vec<_>>(),
+            ),
+            day("day", repeated.map(|one| one.day).collect())?,
         ];
         Ok(Bucket {
             facts: DataFrame::new_infer_height(facts)?,

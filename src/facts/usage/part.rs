@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 /// What a part keeps beside what it always keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    pub joining: Joining,
+    /// `None`: the rows tell of features only.
+    pub joining: Option<Joining>,
     /// Whether the rows tell of seconds.
     pub has_seconds: bool,
     pub has_features: bool,
@@ -40,15 +41,21 @@ pub fn parts(batch: &DataFrame, shape: Shape) -> PolarsResult<Vec<Part>> {
             let named = uses.iter().filter(|one| one.feature > 0);
             used.extend(named.map(|one| (one.feature, one.day, one.events)));
             used.sort_unstable();
-            for same in used.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            // Days that are given stay as they are: one that stands there twice must be seen.
+            let is_one = |a: &(u32, i32, i64), b: &(u32, i32, i64)| {
+                shape.joining.is_some() && (a.0, a.1) == (b.0, b.1)
+            };
+            for same in used.chunk_by(is_one) {
                 let (feature, day, _) = same[0];
+                let events = same.iter().map(|one| one.2).fold(0, i64::saturating_add);
                 let month = months.entry(month_of(day)).or_default();
-                month
-                    .features
-                    .push((id, feature, day, same.iter().map(|one| one.2).sum()));
+                month.features.push((id, feature, day, events));
             }
         }
-        let kept = shape.joining.joined(uses);
+        let Some(joining) = shape.joining else {
+            continue;
+        };
+        let kept = joining.joined(uses);
         for same in uses[..kept].chunk_by(|a, b| a.day == b.day) {
             let month = months.entry(month_of(same[0].day)).or_default();
             month.ids.extend(same.iter().map(|_| id));
@@ -87,9 +94,9 @@ impl Month<'_> {
         let numbers = |name: &str, value: fn(&Use) -> i64| {
             Column::new(name.into(), uses.iter().map(value).collect::<Vec<_>>())
         };
-        let users: Vec<&str> = uses
+        let users: Vec<Option<&str>> = uses
             .iter()
-            .map(|one| words.users.texts[one.user as usize])
+            .map(|one| words.users.text_or_none(one.user))
             .collect();
         let days: Vec<i32> = uses.iter().map(|one| one.day).collect();
         let mut columns = vec![
@@ -100,7 +107,7 @@ impl Month<'_> {
             numbers("length", |one| one.last.saturating_sub(one.first)),
             numbers("events", |one| one.events),
         ];
-        if shape.joining == Joining::Given {
+        if shape.joining == Some(Joining::Given) {
             let sessions = uses
                 .iter()
                 .map(|one| words.sessions.text_or_none(one.session));
@@ -109,7 +116,7 @@ impl Month<'_> {
                 sessions.collect::<Vec<_>>(),
             ));
         }
-        if matches!(shape.joining, Joining::Day | Joining::Once) {
+        if matches!(shape.joining, Some(Joining::Day | Joining::Once)) {
             columns.push(numbers("sessions", |one| one.sessions));
         }
         if shape.has_seconds {

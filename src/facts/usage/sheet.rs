@@ -3,11 +3,11 @@
 //!
 //! | column | if missing |
 //! |---|---|
-//! | `id`, `user_id`, `day` | |
+//! | `id`, `day` | |
 //! | `first_at`, `length` (microseconds) | 0 |
 //! | `events`, `sessions` | 1 |
 //! | `seconds` | 0 |
-//! | `session_id`, `feature` | none |
+//! | `user_id`, `session_id`, `feature` | none |
 
 use polars::prelude::*;
 use std::ops::Range;
@@ -15,11 +15,10 @@ use std::ops::Range;
 /// A use of an account by a user on a local day: an event, a session, or all of the day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Use {
+    /// 0: none, as with the other names.
     pub user: u32,
-    /// 0: none.
     pub session: u32,
     pub day: i32,
-    /// 0: none.
     pub feature: u32,
     /// Microseconds since 1970-01-01 UTC.
     pub first: i64,
@@ -220,7 +219,6 @@ pub struct Words<'a> {
 impl<'a> Words<'a> {
     /// The rows of a frame whose `user_id` and `day` are never null.
     pub fn uses(&mut self, frame: &'a DataFrame) -> PolarsResult<Vec<Use>> {
-        let users = frame.column("user_id")?.str()?.iter();
         let days = days(frame)?;
         let (firsts, lengths) = (numbers(frame, "first_at")?, numbers(frame, "length")?);
         let (events, sessions) = (numbers(frame, "events")?, numbers(frame, "sessions")?);
@@ -228,31 +226,30 @@ impl<'a> Words<'a> {
         let of = |values: Option<&[i64]>, at: usize, missing: i64| {
             values.map_or(missing, |values| values[at])
         };
-        let rows = users.zip(days).enumerate().map(|(at, (user, day))| {
+        let rows = days.iter().enumerate().map(|(at, day)| {
             let first = of(firsts, at, 0);
             Use {
-                user: self.users.number(user.unwrap_or_default()),
-                session: 0,
                 day: (*day).clamp(DAYS.start, DAYS.end - 1),
-                feature: 0,
                 first,
                 last: first.saturating_add(of(lengths, at, 0)),
                 events: of(events, at, 1),
                 sessions: of(sessions, at, 1),
                 seconds: of(seconds, at, 0),
+                ..Use::default()
             }
         });
         let mut rows: Vec<Use> = rows.collect();
-        if let Ok(column) = frame.column("session_id") {
-            for (row, session) in rows.iter_mut().zip(column.str()?.iter()) {
-                row.session = self.sessions.number_or_none(session);
+        let mut name = |column: &str, names: &mut Names<'a>, of: fn(&mut Use) -> &mut u32| {
+            if let Ok(column) = frame.column(column) {
+                for (row, text) in rows.iter_mut().zip(column.str()?.iter()) {
+                    *of(row) = names.number_or_none(text);
+                }
             }
-        }
-        if let Ok(column) = frame.column("feature") {
-            for (row, feature) in rows.iter_mut().zip(column.str()?.iter()) {
-                row.feature = self.features.number_or_none(feature);
-            }
-        }
+            PolarsResult::Ok(())
+        };
+        name("user_id", &mut self.users, |row| &mut row.user)?;
+        name("session_id", &mut self.sessions, |row| &mut row.session)?;
+        name("feature", &mut self.features, |row| &mut row.feature)?;
         Ok(rows)
     }
 }

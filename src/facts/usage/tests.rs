@@ -110,7 +110,7 @@ fn kernel(
     pipeline: &Pipeline,
 ) -> Bucket {
     let shape = Shape {
-        joining: rules.joining,
+        joining: Some(rules.joining),
         has_seconds: rules.has_seconds,
         has_features: true,
     };
@@ -182,6 +182,7 @@ fn rules<'a>(pipeline: &'a Pipeline, mapped: &[String]) -> Rules<'a> {
             Joining::Gap(gap)
         },
         has_seconds: has("seconds"),
+        has_daily_features: false,
         window_days: WINDOW_DAYS,
         within_days: None,
     }
@@ -225,6 +226,7 @@ fn facts_are_those_of_the_reference() {
             days: found.days.lazy(),
             onboarding: found.onboarding.lazy(),
             merged: found.merged.lazy(),
+            missing: Vec::new(),
         };
 
         let at = col("occurred_at").cast(utc_micros());

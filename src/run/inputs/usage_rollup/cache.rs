@@ -143,6 +143,11 @@ impl Index {
     }
 }
 
+/// What a file is entered under.
+fn entry(table: &str, path: &str) -> String {
+    format!("{table} {path}")
+}
+
 impl UsageCache {
     /// A cache that lives as long as the run.
     pub fn in_memory() -> Self {
@@ -178,9 +183,9 @@ impl UsageCache {
     }
 
     /// What is kept of a file as it is now.
-    pub fn of_file(&self, file: &SourceFile) -> Option<Kept> {
+    pub fn of_file(&self, table: &str, file: &SourceFile) -> Option<Kept> {
         let state = held(&self.state);
-        let kept = state.index.files.get(&file.path)?;
+        let kept = state.index.files.get(&entry(table, &file.path))?;
         kept.is_of(file).then(|| kept.clone())
     }
 
@@ -237,9 +242,9 @@ impl UsageCache {
     }
 
     /// Enters the parts of a file.
-    pub fn enter(&self, file: &SourceFile, kept: Kept) {
+    pub fn enter(&self, table: &str, file: &SourceFile, kept: Kept) {
         let mut state = held(&self.state);
-        state.index.files.insert(file.path.clone(), kept);
+        state.index.files.insert(entry(table, &file.path), kept);
         state.is_changed = true;
         let is_due = state.saved_at.is_none_or(|at| at.elapsed() > SAVED_EVERY);
         if state.saved_at.is_none() {
@@ -250,9 +255,9 @@ impl UsageCache {
     }
 
     /// Forgets a file whose parts are not what they should be.
-    pub fn forget(&self, path: &str) {
+    pub fn forget(&self, table: &str, path: &str) {
         let mut state = held(&self.state);
-        state.index.files.remove(path);
+        state.index.files.remove(&entry(table, path));
         state.is_changed = true;
     }
 
@@ -275,14 +280,15 @@ impl UsageCache {
     /// Ends a run: what is of no file any more goes, and objects that nothing names.
     pub fn finish<'a>(
         &self,
-        listed: impl Iterator<Item = &'a SourceFile>,
+        listed: impl Iterator<Item = (&'a str, &'a SourceFile)>,
     ) -> Result<(), PublishError> {
         let Some(session) = &self.session else {
             return Ok(());
         };
         let mut state = held(&self.state);
-        let listed: BTreeMap<&str, &SourceFile> =
-            listed.map(|file| (file.path.as_str(), file)).collect();
+        let listed: BTreeMap<String, &SourceFile> = listed
+            .map(|(table, file)| (entry(table, &file.path), file))
+            .collect();
         let before = state.index.files.len();
         let is_there =
             |path: &str, kept: &Kept| listed.get(path).is_some_and(|file| kept.is_of(file));

@@ -18,6 +18,7 @@ use std::num::NonZeroUsize;
 pub struct UsageSource<'a> {
     pub contract: &'static Contract,
     pub source: &'a Source,
+    pub files: &'a [SourceFile],
     pub pipeline: &'a Pipeline,
     pub storage: &'a Storage,
     /// The columns of all files, in types that fit all of them.
@@ -46,16 +47,29 @@ impl UsageSource<'_> {
 
     pub fn shape(&self) -> Shape {
         let gap = i64::from(self.pipeline.policy.session_gap_minutes) * 60_000_000;
-        let is_of_events = self.contract.table == "usage_events";
+        let (joining, has_seconds) = match self.contract.table.as_str() {
+            "usage_events" if self.is_mapped("session_id") => {
+                (Some(Joining::Given), self.is_mapped("seconds"))
+            }
+            "usage_events" => (Some(Joining::Gap(gap)), self.is_mapped("seconds")),
+            "usage_sessions" => (Some(Joining::Day), true),
+            "usage_daily" => (Some(Joining::Once), true),
+            _ => (None, false),
+        };
         Shape {
-            joining: match is_of_events {
-                true if self.is_mapped("session_id") => Joining::Given,
-                true => Joining::Gap(gap),
-                false => Joining::Day,
-            },
-            has_seconds: !is_of_events || self.is_mapped("seconds"),
+            joining,
+            has_seconds,
             has_features: self.is_mapped("feature"),
         }
+    }
+
+    /// Facts that the rows tell nothing of.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let optional = ["sessions", "session_seconds"].into_iter();
+        let is_daily = self.contract.table == "usage_daily";
+        optional
+            .filter(|name| is_daily && !self.is_mapped(name))
+            .collect()
     }
 
     /// All that decides, beside a file's content, what its parts hold.
@@ -107,6 +121,42 @@ impl UsageSource<'_> {
         Ok((staged, own.schema))
     }
 
+    /// What the kernel reads, of each table: see [`crate::facts::usage::sheet`].
+    fn kernel_columns(&self) -> Vec<Expr> {
+        let calendar = &self.pipeline.calendar;
+        let micros = |name: &str| col(name).cast(DataType::Int64);
+        let zero = || lit(0i64);
+        let mut columns = vec![col(self.id()).alias("id")];
+        let optional: &[&str] = match self.contract.table.as_str() {
+            "usage_events" => {
+                columns.push(calendar.local_date(col("occurred_at")).alias("day"));
+                columns.push(micros("occurred_at").alias("first_at"));
+                if self.is_mapped("seconds") {
+                    columns.push(col("seconds").fill_null(zero()));
+                }
+                &["user_id", "session_id", "feature"]
+            }
+            "usage_sessions" => {
+                let length = micros("ended_at") - micros("started_at");
+                columns.push(calendar.local_date(col("started_at")).alias("day"));
+                columns.push(micros("started_at").alias("first_at"));
+                columns.push(length.clone().alias("length"));
+                columns.push(length.floor_div(lit(1_000_000i64)).alias("seconds"));
+                &["user_id"]
+            }
+            "usage_daily" => {
+                let given = [("sessions", "sessions"), ("session_seconds", "seconds")].into_iter();
+                let given = given.filter(|(name, _)| self.is_mapped(name));
+                columns.extend(given.map(|(name, own)| col(name).fill_null(zero()).alias(own)));
+                &["user_id", "day", "events"]
+            }
+            _ => &["feature", "day", "events"],
+        };
+        let optional = optional.iter().filter(|name| self.is_mapped(name));
+        columns.extend(optional.map(|name| col(*name)));
+        columns
+    }
+
     /// Reads rows in batches; gives whether one of them breaks a rule. Such rows are left out of the batch.
     pub fn batches(
         &self,
@@ -120,24 +170,7 @@ impl UsageSource<'_> {
             is_broken = is_broken.or(outside.fill_null(lit(false)));
         }
         is_broken = is_broken.or(col(self.id()).is_null());
-        let calendar = &self.pipeline.calendar;
-        let micros = |name: &str| col(name).cast(DataType::Int64);
-        let mut columns = vec![col(self.id()).alias("id"), col("user_id")];
-        if self.contract.table == "usage_events" {
-            columns.push(calendar.local_date(col("occurred_at")).alias("day"));
-            columns.push(micros("occurred_at").alias("first_at"));
-        } else {
-            let length = micros("ended_at") - micros("started_at");
-            columns.push(calendar.local_date(col("started_at")).alias("day"));
-            columns.push(micros("started_at").alias("first_at"));
-            columns.push(length.clone().alias("length"));
-            columns.push(length.floor_div(lit(1_000_000i64)).alias("seconds"));
-        }
-        if self.is_mapped("seconds") {
-            columns.push(col("seconds").fill_null(lit(0i64)));
-        }
-        let further = ["session_id", "feature"].into_iter();
-        columns.extend(further.filter(|name| self.is_mapped(name)).map(col));
+        let mut columns = self.kernel_columns();
         columns.push(is_broken.alias("is_broken"));
         let mut any_broken = false;
         in_batches(rows.select(columns), batch_rows, |mut batch| {
@@ -153,7 +186,7 @@ impl UsageSource<'_> {
     }
 
     /// The rows of several files, or those of the pipeline file.
-    pub fn rows(&self, files: &[SourceFile]) -> Result<LazyFrame, InputError> {
+    fn rows(&self, files: &[SourceFile]) -> Result<LazyFrame, InputError> {
         if files.is_empty() {
             return Ok(self.staged.frame.clone());
         }
@@ -167,7 +200,7 @@ impl UsageSource<'_> {
         let rows = self.rows(files)?;
         let found = || -> PolarsResult<Vec<Violation>> {
             let contract = self.contract;
-            let broken = contract.violations(rows.clone(), &self.staged.mapped, &[])?;
+            let broken = contract.broken_rows(rows.clone(), &self.staged.mapped)?;
             let mut broken = with_misplaced(contract, rows.clone(), broken)?;
             if self.has_account() && self.is_mapped("subscription_id") {
                 // The contract asks for either id; where both are mapped, the account's is the one that is used.
@@ -182,18 +215,27 @@ impl UsageSource<'_> {
         found().map_err(|source| self.unread(None, source))
     }
 
-    /// Rows of all files whose id `table` does not know.
-    pub fn unknown(
-        &self,
-        files: &[SourceFile],
-        ids: DataFrame,
-        table: &str,
-    ) -> Result<Vec<Violation>, InputError> {
-        let rows = self.rows(files)?;
-        let unknown = Contract::unknown_references(rows, self.id(), ids.lazy(), table);
+    /// Rows whose id `table` does not know.
+    pub fn unknown(&self, ids: DataFrame, table: &str) -> Result<Vec<Violation>, InputError> {
+        let rows = self.rows(self.files)?;
+        self.found(Contract::unknown_references(
+            rows,
+            self.id(),
+            ids.lazy(),
+            table,
+        ))
+    }
+
+    /// Rows of days of which there is more than one row.
+    pub fn repeated(&self, days: DataFrame) -> Result<Vec<Violation>, InputError> {
+        let days = days.lazy().rename(["id"], [ACCOUNT_ID], true);
+        self.found(self.contract.repeated_keys(self.rows(self.files)?, days))
+    }
+
+    fn found(&self, rows: LazyFrame) -> Result<Vec<Violation>, InputError> {
         let found = || {
-            let [unknown] = collected_together([counted(unknown)])?;
-            violations_of(self.contract, &unknown)
+            let [rows] = collected_together([counted(rows)])?;
+            violations_of(self.contract, &rows)
         };
         found().map_err(|source| self.unread(None, source))
     }
