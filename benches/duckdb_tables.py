@@ -37,7 +37,7 @@ days AS (
   FROM cut),
 users AS (
   SELECT account_id, user_id, sum(events) FILTER (is_own) AS events, sum(sessions) FILTER (is_own) AS sessions, sum(seconds) FILTER (is_own) AS seconds,
-    count(*) FILTER (is_own) AS days, bit_or(1::BIGINT << (day - {start})) FILTER (is_own) AS which, max(day) AS last_day
+    count(*) FILTER (is_own) AS days, bit_or(1::BIGINT << greatest(day - {start}, 0)) FILTER (is_own) AS which, max(day) AS last_day
   FROM (SELECT *, day >= {start} AS is_own FROM days) GROUP BY ALL)
 SELECT account_id, {p}, coalesce(sum(events), 0), coalesce(sum(sessions), 0), coalesce(sum(seconds), 0), coalesce(bit_count(bit_or(which)), 0), sum(days),
   count(*) FILTER (last_day >= {end} - 7), count(*) FILTER (last_day >= {end} - 30), max(last_day)
@@ -214,9 +214,19 @@ WITH sums AS (
 SELECT *, (sum(revenue) OVER (PARTITION BY cohort ORDER BY age))::BIGINT AS revenue_to_date FROM sums;
 
 -- ── expected lifetime value: the company's churn over the trailing periods ───────────────────────────────────────────
-CREATE TABLE company_churn AS
-SELECT p, sum(churned_customers) OVER t::BIGINT AS churned, sum(opening_customers) OVER t::BIGINT AS opening FROM kpi_sums WHERE dimension = 'total'
-WINDOW t AS (ORDER BY p ROWS {trailing} - 1 PRECEDING);
+CREATE TABLE ltv AS
+WITH company AS (
+  SELECT p, nullif(sum(churned_customers) OVER t, 0)::BIGINT AS churned, sum(opening_customers) OVER t::BIGINT AS opening FROM kpi_sums WHERE dimension = 'total'
+  WINDOW t AS (ORDER BY p ROWS {trailing} - 1 PRECEDING)),
+so_far AS (SELECT no, p, closing, rounded(revenue_to_date * {margin}, 100) AS ltv_to_date FROM facts WHERE p >= {first}),
+expected AS (
+  SELECT no, p, closing > 0 AS is_customer, ltv_to_date,
+    ltv_to_date + CASE WHEN closing > 0 THEN coalesce(rounded(closing * {margin} * opening, 100 * churned), 0) ELSE 0 END AS ltv_expected
+  FROM so_far JOIN company USING (p)),
+ranked AS (
+  SELECT no, p, ltv_to_date, ltv_expected, (rank() OVER (PARTITION BY p ORDER BY ltv_expected) - 1)::DOUBLE / count(*) OVER (PARTITION BY p) AS ltv_percentile
+  FROM expected WHERE is_customer)
+FROM ranked UNION ALL SELECT no, p, ltv_to_date, ltv_expected, NULL FROM expected WHERE NOT is_customer;
 """
 
 DIMENSION_OF = "CASE which WHEN 15 THEN 'total' WHEN 7 THEN 'region' WHEN 11 THEN 'tier' WHEN 13 THEN 'cohort_first_paid' ELSE 'cohort_signup' END"
@@ -225,11 +235,8 @@ CAUSES = {"cross_sell": "cross_sell", "product_drop": "product_drop", "plan": "p
 
 ACCOUNT_PERIOD = """
 WITH ready AS (
-  SELECT f.*, a.account_id, a.name, a.owner_id, a.region AS region_member, a.seats AS own_seats, a.signup_idx, fp.first_from, ch.cause AS churn_cause, cs.* EXCLUDE (no, p),
-    rounded(revenue_to_date * {margin}, 100) AS ltv_to_date,
-    CASE WHEN closing > 0 THEN ltv_to_date + coalesce(rounded(closing * {margin} * t.opening, 100 * t.churned), 0) ELSE ltv_to_date END AS ltv_expected
-  FROM account_facts f JOIN account a USING (no) LEFT JOIN first_paid fp USING (no) LEFT JOIN churned ch USING (no, p) LEFT JOIN cause_sums cs USING (no, p)
-  LEFT JOIN (SELECT p, nullif(churned, 0) AS churned, opening FROM company_churn) t USING (p)
+  SELECT f.*, a.account_id, a.name, a.owner_id, a.region AS region_member, a.seats AS own_seats, a.signup_idx, fp.first_from, ch.cause AS churn_cause, cs.* EXCLUDE (no, p), l.* EXCLUDE (no, p)
+  FROM account_facts f JOIN account a USING (no) JOIN ltv l USING (no, p) LEFT JOIN first_paid fp USING (no) LEFT JOIN churned ch USING (no, p) LEFT JOIN cause_sums cs USING (no, p)
   WHERE f.p = {p}),
 named AS (
   SELECT *, 0 AS fx_mrr, contract AS contract_mrr, contract - closing AS discount_mrr, coalesce(churn_cause = 'involuntary', false) AS involuntary_churned_customers,
@@ -237,7 +244,6 @@ named AS (
     movement = 'expansion' AND (plan_mrr > 0 OR quantity_mrr > 0) AS upsold_accounts, cross_sell_mrr > 0 AS cross_sold_accounts,
     CASE WHEN closing > 0 THEN coalesce(own_seats, quantity) ELSE 0 END AS seats, CASE WHEN closing > 0 THEN DATE '{end}' - first_from ELSE 0 END AS tenure_days,
     invoices_12m > 0 AS purchasing_accounts_12m, {end_day} - 1 - last_payment AS days_since_last_payment, {end_day} - 1 - last_use AS days_since_last_use,
-    CASE WHEN closing > 0 THEN (rank() OVER (PARTITION BY closing > 0 ORDER BY ltv_expected) - 1)::DOUBLE / count(*) OVER (PARTITION BY closing > 0) END AS ltv_percentile,
     opening_customers AS upsell_target_accounts, opening_customers AS cross_sell_target_accounts,
     opening_customers = 1 AND upsold_accounts AS upsold_target_accounts, opening_customers = 1 AND cross_sold_accounts AS cross_sold_target_accounts
   FROM ready)
@@ -273,7 +279,7 @@ def main():
 
     def told(step):
         if given.times:
-            print(f"{time.time() - began:7.2f} s  {step}", file=sys.stderr)
+            print(f"{time.time() - began:7.2f} s, CPU {time.process_time():7.2f} s  {step}", file=sys.stderr)
 
     con = duckdb.connect()
     con.execute(f"SET threads = {given.threads}; SET preserve_insertion_order = false")
@@ -301,7 +307,7 @@ def main():
         bounds = f"DATE '{period.start}' AS period_start, DATE '{period.end}' AS period_end"
         p = period.index
         queries = {
-            "account_period": ACCOUNT_PERIOD.format(p=p, start=period.start, end=period.end, end_day=day(period.end), margin=shape.MARGIN_PERCENT, columns=account_period_columns()),
+            "account_period": ACCOUNT_PERIOD.format(p=p, start=period.start, end=period.end, end_day=day(period.end), columns=account_period_columns()),
             "kpi_values": f"""SELECT {bounds}, dimension, member, metric, value, numerator, denominator, unit, true AS is_complete, false AS is_restated, lower, upper, sample_size,
                 sample_size < {shape.SMALL_SAMPLE} AS is_small_sample, NULL::BOOLEAN AS is_mature FROM out_kpi WHERE p = {p} ORDER BY dimension, member, metric""",
             "mrr_movements": f"""SELECT {bounds}, dimension, member, family AS product, movement, cause, mrr::DECIMAL(18,0) AS mrr, accounts, true AS is_complete
@@ -314,6 +320,7 @@ def main():
                 FROM grid g LEFT JOIN cell c ON c.cohort = g.cohort AND c.age = g.age AND c.cohort + c.age <= {p} ORDER BY 3, 4""",
         }
         for table, query in queries.items():
+            told(table)
             con.execute(f"COPY ({query}) TO '{shape.target(given.out, table, period)}' (FORMAT parquet, COMPRESSION zstd)")
     told("written")
 
