@@ -115,7 +115,10 @@ windowed AS (
 SELECT w.*, f.first_idx, coalesce(f.cohort_mrr, 0) AS cohort_mrr,
   CASE WHEN closing > 0 AND first_idx >= w.p THEN 'new' WHEN closing = 0 AND opening > 0 THEN 'churn' WHEN closing > 0 AND opening = 0 THEN 'reactivation'
     WHEN closing > opening THEN 'expansion' WHEN closing < opening THEN 'contraction' END AS movement
-FROM windowed w LEFT JOIN first_paid f ON f.no = w.no AND f.first_idx <= w.p WHERE w.p > {first} - {trailing};
+FROM windowed w LEFT JOIN first_paid f ON f.no = w.no AND f.first_idx <= w.p WHERE w.p > {first} - {trailing}
+-- By period, so that a period is read without the others.
+ORDER BY w.p, w.no;
+DROP TABLE usage_month; DROP TABLE feature_month; DROP TABLE paid; DROP TABLE trial; DROP TABLE billed; DROP TABLE used; DROP TABLE spine;
 
 -- ── movements ────────────────────────────────────────────────────────────────────────────────────────────────────────
 CREATE TABLE churned AS
