@@ -12,7 +12,7 @@ use crate::period::PeriodRange;
 use crate::segments::dimension::member_column;
 use polars::prelude::*;
 
-pub use movements::{closings, mrr_movements};
+pub use movements::{changes, closings, ledger, mrr_movements};
 
 /// The groups that KPIs are told for: the total, every dimension, the cohorts.
 pub fn groupings(pipeline: &Pipeline) -> Vec<Grouping> {

@@ -1,4 +1,6 @@
 //! The MRR waterfall by dimension, member and product (docs/definitions.md § 5).
+//!
+//! Rows of the ledger are summed with all their movements side by side; only the sums are turned into one row per movement.
 
 use crate::columns::*;
 use crate::facts::merges::AccountMap;
@@ -6,107 +8,170 @@ use crate::facts::{Context, money};
 use crate::metrics::aggregate::Grouping;
 use polars::prelude::*;
 
-/// What each period closed with: one row per period, account and product with MRR, with the account's member of each grouping.
-pub fn closings(
-    accounts: LazyFrame,
-    products: LazyFrame,
-    groupings: &[Grouping],
-    context: Context,
-) -> LazyFrame {
-    let closing = products
-        .filter(col("closing").gt(money::zero(context.currency)))
-        .select([
-            col(PERIOD),
-            col(ACCOUNT_ID),
-            col(PRODUCT),
-            col("closing").alias("mrr"),
-        ]);
-    with_members(closing, accounts, groupings)
+/// The ledger with the account's member of each grouping.
+pub fn ledger(products: LazyFrame, accounts: &LazyFrame, groupings: &[Grouping]) -> LazyFrame {
+    with_members(products, accounts, groupings)
 }
 
-fn with_members(rows: LazyFrame, accounts: LazyFrame, groupings: &[Grouping]) -> LazyFrame {
+/// What each period closed with: one row per period, account and product with MRR, of the [`ledger`].
+pub fn closings(ledger: LazyFrame, groupings: &[Grouping], context: Context) -> LazyFrame {
+    let members = groupings.iter().map(|grouping| col(&grouping.dimension));
+    let own = [
+        col(PERIOD),
+        col(ACCOUNT_ID),
+        col(PRODUCT),
+        col("closing").alias("mrr"),
+    ];
+    ledger
+        .filter(col("closing").gt(money::zero(context.currency)))
+        .select(own.into_iter().chain(members).collect::<Vec<_>>())
+}
+
+/// Of what was closed with, the accounts whose member of any grouping is another one in the period after: the members of then (see
+/// [`was`]) and of now, in that period, by the account that they count for in it.
+pub fn changes(
+    closings: LazyFrame,
+    accounts: &LazyFrame,
+    groupings: &[Grouping],
+    map: &AccountMap,
+    context: Context,
+) -> LazyFrame {
+    let names = || groupings.iter().map(|grouping| grouping.dimension.as_str());
+    let then: Vec<String> = names().map(was).collect();
+    let before = opened(closings, context).rename(names(), then.iter(), true);
+    let has_changed = names().map(|name| col(name).neq_missing(col(was(name))));
+    let has_changed = has_changed.reduce(Expr::or).unwrap_or(lit(false));
+    with_members(map.applied(before, context.range), accounts, groupings).filter(has_changed)
+}
+
+fn was(dimension: &str) -> String {
+    format!("was:{dimension}")
+}
+
+/// What was closed with is what the period after opens with.
+fn opened(closings: LazyFrame, context: Context) -> LazyFrame {
+    closings
+        .with_column((col(PERIOD) + lit(1)).alias(PERIOD))
+        .filter(col(PERIOD).lt_eq(lit(context.range.last)))
+}
+
+fn with_members(rows: LazyFrame, accounts: &LazyFrame, groupings: &[Grouping]) -> LazyFrame {
     let key = || [col(PERIOD), col(ACCOUNT_ID)];
     let members = groupings.iter().map(member_of);
+    let accounts = accounts.clone();
     let members = accounts.select(key().into_iter().chain(members).collect::<Vec<_>>());
     rows.join(members, key(), key(), JoinArgs::new(JoinType::Left))
 }
 
 /// One row per period, dimension, member, product, movement and cause.
 ///
-/// `accounts` are the account × period rows with their members, `products` the ledger, `closings` what [`closings`] gives, from the
-/// period before on. A member's `opening` is its closing of the period before; accounts that changed member since stand in
-/// `segment_exit` and `segment_entry`.
+/// `ledger`, `closings` and `changes` are what the functions of these names give, `closings` from the period before on. A member's
+/// `opening` is its closing of the period before; accounts that changed member since stand in `segment_exit` and `segment_entry`.
 pub fn mrr_movements(
-    accounts: LazyFrame,
-    products: LazyFrame,
+    ledger: LazyFrame,
     closings: LazyFrame,
+    changes: LazyFrame,
     groupings: &[Grouping],
-    account_map: &AccountMap,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
-    let joined = |rows: LazyFrame| with_members(rows, accounts.clone(), groupings);
-    let moved = joined(account_rows(products, context)?);
-    // What the previous period closed with, by the members of then, and of now.
-    let before = closings
-        .with_column((col(PERIOD) + lit(1)).alias(PERIOD))
-        .filter(col(PERIOD).lt_eq(lit(context.range.last)));
-    let names: Vec<String> = groupings
-        .iter()
-        .map(|grouping| grouping.dimension.clone())
-        .collect();
-    let was = |name: &str| format!("was:{name}");
-    let was_names: Vec<String> = names.iter().map(|name| was(name)).collect();
-    let before = before
-        .rename(names.iter(), was_names.iter(), true)
-        .with_column(col(ACCOUNT_ID).alias("was_account"));
-    let across = joined(account_map.applied(before, context.range));
-
-    // A row is of one account, product, movement and cause; so rows are accounts.
-    let told = |rows: LazyFrame, movement: Expr, cause: Expr, mrr: Expr, member: &str| {
-        rows.select([
-            col(PERIOD),
-            col(PRODUCT),
-            movement.alias("movement"),
-            cause.alias("cause"),
-            mrr.alias("mrr"),
-            col(member).alias(MEMBER),
-        ])
-    };
+    let opened = opened(closings, context);
     let none = || lit(NULL).cast(DataType::String);
-    let of_grouping = |name: &String| {
-        let (now, then) = (name.as_str(), was(name));
-        let changed = across.clone().filter(col(now).neq_missing(col(&then)));
+    let sums = |rows: LazyFrame, member: &str, movement: &str, mrr: Expr| {
+        rows.group_by([col(PERIOD), col(PRODUCT), col(member).alias(MEMBER)])
+            .agg([
+                mrr.sum().alias("mrr"),
+                len().cast(DataType::Int64).alias("accounts"),
+            ])
+            .select([
+                col(PERIOD),
+                col(PRODUCT),
+                col(MEMBER),
+                lit(movement).alias("movement"),
+                none().alias("cause"),
+                col("mrr"),
+                col("accounts"),
+            ])
+    };
+    let of_grouping = |grouping: &Grouping| {
+        let (now, then) = (grouping.dimension.as_str(), was(&grouping.dimension));
+        let changed = changes.clone().filter(col(now).neq_missing(col(&then)));
         // Several accounts may have become one on their way.
         let entered = changed
             .clone()
             .group_by([PERIOD, ACCOUNT_ID, PRODUCT, now].map(col))
             .agg([col("mrr").sum()]);
         let left = money::zero(context.currency) - col("mrr");
+        let moved = moved(ledger.clone(), now, context);
         let rows = [
-            told(across.clone(), lit("opening"), none(), col("mrr"), &then),
-            told(changed, lit("segment_exit"), none(), left, &then),
-            told(entered, lit("segment_entry"), none(), col("mrr"), now),
-            told(
-                moved.clone(),
-                col("movement"),
-                col("cause"),
-                col("mrr"),
-                now,
-            ),
+            sums(opened.clone(), now, "opening", col("mrr")),
+            sums(changed, &then, "segment_exit", left),
+            sums(entered, now, "segment_entry", col("mrr")),
         ];
+        let rows: Vec<LazyFrame> = rows.into_iter().chain(moved).collect();
         let key = [PERIOD, MEMBER, PRODUCT, "movement", "cause"].map(col);
         Ok(concat(rows, UnionArgs::default())?
-            .group_by(key)
-            .agg([
-                col("mrr").sum(),
-                len().cast(DataType::Int64).alias("accounts"),
-            ])
             .filter(col(MEMBER).is_not_null())
+            .group_by(key)
+            .agg([col("mrr").sum(), col("accounts").sum()])
             .with_column(lit(now).alias(DIMENSION)))
     };
-    let rows: Vec<LazyFrame> = names.iter().map(of_grouping).collect::<PolarsResult<_>>()?;
+    let rows: Vec<LazyFrame> = groupings
+        .iter()
+        .map(of_grouping)
+        .collect::<PolarsResult<_>>()?;
     let is_something = col("mrr").neq(money::zero(context.currency));
     Ok(concat(rows, UnionArgs::default())?.filter(is_something))
+}
+
+/// All but opening and the changes of member: sums and numbers of accounts by period, product, member, movement and cause.
+fn moved(ledger: LazyFrame, member: &str, context: Context) -> Vec<LazyFrame> {
+    let none = || lit(NULL).cast(DataType::String);
+    let mut told = vec![
+        (NEW_MRR, lit("new"), none()),
+        (REACTIVATION_MRR, lit("reactivation"), none()),
+        (CHURN_MRR, lit("churn"), col("churn_cause")),
+        (FX_MRR, lit("fx"), none()),
+        ("closing", lit("closing"), none()),
+    ];
+    let causes = CAUSES.map(|(column, cause)| (column, col("movement"), lit(cause)));
+    told.extend(causes);
+    let accounts = |column: &str| format!("accounts:{column}");
+    let mut sums = Vec::new();
+    for (column, ..) in &told {
+        let has_moved = col(*column).neq(money::zero(context.currency));
+        sums.push(col(*column).sum());
+        sums.push(
+            has_moved
+                .cast(DataType::Int64)
+                .sum()
+                .alias(accounts(column)),
+        );
+    }
+    let key = [
+        col(PERIOD),
+        col(PRODUCT),
+        col(member).alias(MEMBER),
+        col("movement"),
+        col("churn_cause"),
+    ];
+    let summed = ledger.group_by(key).agg(sums).cache();
+    let rows = told.into_iter().map(|(column, movement, cause)| {
+        let mrr = match column {
+            CHURN_MRR => money::zero(context.currency) - col(column),
+            _ => col(column),
+        };
+        let count = accounts(column);
+        summed.clone().filter(col(&count).gt(lit(0i64))).select([
+            col(PERIOD),
+            col(PRODUCT),
+            col(MEMBER),
+            movement.alias("movement"),
+            cause.alias("cause"),
+            mrr.alias("mrr"),
+            col(&count).alias("accounts"),
+        ])
+    });
+    rows.collect()
 }
 
 fn member_of(grouping: &Grouping) -> Expr {
@@ -115,39 +180,4 @@ fn member_of(grouping: &Grouping) -> Expr {
         .clone()
         .cast(DataType::String)
         .alias(&grouping.dimension)
-}
-
-/// One row per period, account, product, movement and cause; all but opening and the changes of segment.
-fn account_rows(products: LazyFrame, context: Context) -> PolarsResult<LazyFrame> {
-    let none = || lit(NULL).cast(DataType::String);
-    let rows = |movement: Expr, cause: Expr, mrr: Expr| {
-        products
-            .clone()
-            .select([
-                col(PERIOD),
-                col(ACCOUNT_ID),
-                col(PRODUCT),
-                movement.alias("movement"),
-                cause.alias("cause"),
-                mrr.alias("mrr"),
-            ])
-            .filter(col("mrr").neq(money::zero(context.currency)))
-    };
-    let mut all = vec![
-        rows(lit("new"), none(), col(NEW_MRR)),
-        rows(lit("reactivation"), none(), col(REACTIVATION_MRR)),
-        rows(
-            lit("churn"),
-            col("churn_cause"),
-            money::zero(context.currency) - col(CHURN_MRR),
-        ),
-        rows(lit("fx"), none(), col(FX_MRR)),
-        rows(lit("closing"), none(), col("closing")),
-    ];
-    all.extend(
-        CAUSES
-            .iter()
-            .map(|(column, cause)| rows(col("movement"), lit(*cause), col(*column))),
-    );
-    concat(all, UnionArgs::default())
 }

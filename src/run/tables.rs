@@ -44,7 +44,9 @@ struct Known {
     estimates: Vec<Estimate>,
     sums: LazyFrame,
     draws: Option<LazyFrame>,
+    ledger: LazyFrame,
     closings: LazyFrame,
+    changes: LazyFrame,
     cohorts: LazyFrame,
     merged: Option<LazyFrame>,
 }
@@ -172,11 +174,20 @@ fn learnt(from: &Ingredients, past: &mut Past, wanted: &[&str]) -> PolarsResult<
         known.estimates = estimates(from, past, &known.exits, &groupings, forgotten)?;
     }
     if wanted.contains(&"mrr_movements") {
-        let products = from.products.clone();
-        let closings = marts::closings(accounts(), products, &groupings, from.context);
+        let ledger = marts::ledger(from.products.clone(), &accounts(), &groupings);
+        known.ledger = part("ledger by member", || collected(ledger))?.lazy();
+        let closings = marts::closings(known.ledger.clone(), &groupings, from.context);
         let closings = part("closings", || collected(closings))?;
         known.closings = past.closings.before(closings.clone().lazy())?;
         past.closings.add_since(closings, last)?;
+        let changes = marts::changes(
+            known.closings.clone(),
+            &accounts(),
+            &groupings,
+            map,
+            from.context,
+        );
+        known.changes = part("changes of member", || collected(changes))?.lazy();
     }
     if wanted.contains(&"cohort_retention") {
         let seen = cohort::seen(accounts(), map, from.context);
@@ -275,18 +286,13 @@ fn frame(
             published,
         ),
         "kpi_drivers" => kpi_drivers(from, kpis.clone(), shape),
-        "mrr_movements" => {
-            let groupings = marts::groupings(from.pipeline);
-            let map = &from.inputs.account_map;
-            marts::mrr_movements(
-                accounts(),
-                from.products.clone(),
-                known.closings.clone(),
-                &groupings,
-                map,
-                from.context,
-            )
-        }
+        "mrr_movements" => marts::mrr_movements(
+            known.ledger.clone(),
+            known.closings.clone(),
+            known.changes.clone(),
+            &marts::groupings(from.pipeline),
+            from.context,
+        ),
         "cohort_retention" => {
             let begin = from
                 .pipeline

@@ -146,7 +146,12 @@ fn expected_lifetimes_per_group() {
     let pipeline = cskpi::config::load::load("pipeline.yaml", PIPELINE, &|_| None);
     let pipeline = pipeline.pipeline().unwrap();
     let range = cskpi::period::PeriodRange { first: 1, last: 2 };
-    let context = cskpi::run::context(&pipeline, range);
+    let context = cskpi::facts::Context {
+        calendar: &pipeline.calendar,
+        currency: &pipeline.currency,
+        policy: &pipeline.policy,
+        range,
+    };
     let exits = df!(
         "period_index" => [1, 1, 1, 1, 2],
         "dimension" => ["total"; 5],

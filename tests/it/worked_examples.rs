@@ -5,7 +5,7 @@ use crate::support::repository;
 use cskpi::config::{Pipeline, load};
 use cskpi::contract::{self, Kind};
 use cskpi::facts::Context;
-use cskpi::metrics::aggregate::{Available, Grouping, evaluated};
+use cskpi::metrics::aggregate::{Available, Grouping, evaluated, sums};
 use cskpi::metrics::catalogue::{DAYS_IN_PERIOD, default_catalogue};
 use cskpi::period::PeriodRange;
 use polars::prelude::*;
@@ -176,7 +176,8 @@ fn value(id: &str, rows: &Rows, pipeline: &Pipeline) -> Option<f64> {
     let available = Available::of(tables, true, &pipeline.policy);
     let catalogue = default_catalogue(&pipeline.policy);
     let accounts = account_periods(rows, period, pipeline).lazy();
-    let evaluated = evaluated(accounts, &[total], &catalogue, &[], &available, context)
+    let sums = sums(&accounts, &[total], &catalogue, &available, context).unwrap();
+    let evaluated = evaluated(sums, &catalogue, &[], &available, context)
         .unwrap()
         .collect()
         .unwrap();

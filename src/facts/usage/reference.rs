@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::config::{Calendar, Policy};
-use crate::facts::stocks::{Window, window_sums};
 
 const USER_DAY: [&str; 3] = [ACCOUNT_ID, "user_id", "day"];
 
@@ -97,40 +96,34 @@ pub fn features_from_events(
     used.group_by(key).agg([col("day").min()])
 }
 
-/// `usage_daily` from ready sessions: each counts on the day it starts, and is one event.
-pub fn daily_from_sessions(sessions: LazyFrame, calendar: &Calendar) -> LazyFrame {
-    let length = (col("ended_at").cast(DataType::Int64) - col("started_at").cast(DataType::Int64))
-        .floor_div(lit(1_000_000i64));
-    sessions
-        .with_columns([
-            calendar.local_date(col("started_at")).alias("day"),
-            length.alias("session_seconds"),
-        ])
-        .group_by(USER_DAY.map(col))
-        .agg([
-            len().cast(DataType::Int64).alias("events"),
-            len().cast(DataType::Int64).alias("sessions"),
-            col("session_seconds").sum(),
-        ])
-}
-
-/// Recency and frequency per account and period of the spine, before merges are applied: `last_use` (date) and
-/// `window_active_days` (distinct days with use within the window; exact for accounts outside any merge).
+/// Recency and frequency per row of `spine`, before merges are applied: `window_active_days` (distinct days with use within the
+/// window) and `last_use` (date).
 pub fn recency(
     spine: LazyFrame,
     daily: LazyFrame,
     window_days: i32,
     context: Context,
-) -> PolarsResult<LazyFrame> {
-    let days = account_days(daily);
-    let counts = window_sums(
-        spine.clone(),
-        days.clone().with_column(lit(1i64).alias("active")),
-        &[("active", "window_active_days")],
-        Window::Days(window_days),
-        context,
-    )?;
-    let last = latest_days(spine, days, "last_use", context)?;
-    let key = [col(ACCOUNT_ID), col(PERIOD)];
-    Ok(counts.join(last, key.clone(), key, JoinArgs::new(JoinType::Left)))
+) -> LazyFrame {
+    let ends: Vec<_> = context
+        .range
+        .indices()
+        .map(|index| context.calendar.start_of(index + 1))
+        .collect();
+    let indices: Vec<i32> = context.range.indices().collect();
+    let ends = df!(PERIOD => indices, "end" => ends).unwrap().lazy();
+    let in_window = col("day").gt_eq(later_day(col("end"), -window_days));
+    let counted = in_window.fill_null(lit(false)).cast(DataType::Int64);
+    let days = spine
+        .clone()
+        .left_join(ends, col(PERIOD), col(PERIOD))
+        .inner_join(account_days(daily), col(ACCOUNT_ID), col(ACCOUNT_ID))
+        .filter(col("day").lt(col("end")))
+        .group_by([col(SLOT)])
+        .agg([
+            counted.sum().alias("window_active_days"),
+            col("day").max().alias("last_use"),
+        ]);
+    spine
+        .join(days, [col(SLOT)], [col(SLOT)], spine::left())
+        .with_column(col("window_active_days").fill_null(lit(0i64)))
 }

@@ -244,21 +244,21 @@ fn facts_are_those_of_the_reference() {
         let own = sorted(zeros(usage.per_period(&map, context).unwrap()), &key);
         assert!(own.equals_missing(&expected), "{what}\n{own}\n{expected}");
 
+        let first = lit(context.range.first - 1).alias("first_sign");
         let accounts = daily
             .clone()
             .select([col(ACCOUNT_ID)])
-            .unique(None, UniqueKeepStrategy::Any);
-        let first = lit(context.range.first - 1);
-        let spine = each_period(
-            accounts,
-            first,
-            lit(NULL).cast(DataType::Int32),
-            context.range,
-        );
-        let spine = spine.select([col(PERIOD), col(ACCOUNT_ID)]);
-        let expected =
-            reference::recency(spine.clone(), daily.clone(), WINDOW_DAYS, context).unwrap();
-        let own = recency(spine, usage.days.clone(), context).unwrap();
+            .unique(None, UniqueKeepStrategy::Any)
+            .with_column(first);
+        let hold = |_: &'static str, frame: LazyFrame| Ok(frame.collect()?.lazy());
+        let spine = Spine::of(accounts, &AccountMap::default(), context, &hold).unwrap();
+        let rows = spine
+            .rows
+            .clone()
+            .select([col(SLOT), col(PERIOD), col(ACCOUNT_ID)]);
+        let expected = reference::recency(rows.clone(), daily.clone(), WINDOW_DAYS, context);
+        let own = recency(&spine, usage.days.clone(), context).unwrap();
+        let own = rows.join(own, [col(SLOT)], [col(SLOT)], spine::left());
         let (own, expected) = (sorted(own, &key), sorted(expected, &key));
         assert!(own.equals_missing(&expected), "{what}\n{own}\n{expected}");
 
