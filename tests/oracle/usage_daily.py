@@ -13,7 +13,7 @@ db.execute(f"SET TimeZone = '{zone}'")
 db.execute(
     """
     CREATE TABLE events AS
-    SELECT account_id, user_id, occurred_at::TIMESTAMPTZ AS at, feature, (occurred_at::TIMESTAMPTZ)::DATE AS day
+    SELECT account_id, user_id, occurred_at::TIMESTAMPTZ AS instant, feature, (occurred_at::TIMESTAMPTZ)::DATE AS day
     FROM read_csv(?, all_varchar = true)
     """,
     [events],
@@ -22,13 +22,13 @@ db.execute(
     f"""
     CREATE TABLE sessions AS
     WITH gaps AS (
-        SELECT *, at - lag(at) OVER (PARTITION BY account_id, user_id, day ORDER BY at) > INTERVAL {int(gap)} MINUTE AS is_gap
+        SELECT *, instant - lag(instant) OVER (PARTITION BY account_id, user_id, day ORDER BY instant) > INTERVAL {int(gap)} MINUTE AS is_gap
         FROM events
     ), numbered AS (
-        SELECT *, count(*) FILTER (is_gap) OVER (PARTITION BY account_id, user_id, day ORDER BY at) AS session FROM gaps
+        SELECT *, count(*) FILTER (is_gap) OVER (PARTITION BY account_id, user_id, day ORDER BY instant) AS session FROM gaps
     )
-    SELECT account_id, user_id, day, count(*) AS events, min(at) AS first_at, max(at) AS last_at,
-           date_diff('microsecond', min(at), max(at)) // 1000000 AS seconds
+    SELECT account_id, user_id, day, count(*) AS events, min(instant) AS first_at, max(instant) AS last_at,
+           date_diff('microsecond', min(instant), max(instant)) // 1000000 AS seconds
     FROM numbered GROUP BY account_id, user_id, day, session
     """
 )

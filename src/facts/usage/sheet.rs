@@ -88,7 +88,9 @@ impl Use {
 /// Numbers for texts, in the order in which they are first seen.
 #[derive(Default)]
 pub struct Names<'a> {
-    numbers: PlHashMap<&'a str, u32>,
+    /// Most ids are short: their bytes are compared as one number.
+    short: PlHashMap<u128, u32>,
+    long: PlHashMap<&'a str, u32>,
     pub texts: Vec<&'a str>,
     /// Rows that stand together often have the same.
     latest: Option<(&'a str, u32)>,
@@ -102,7 +104,10 @@ impl<'a> Names<'a> {
             return number;
         }
         let next = self.texts.len() as u32;
-        let number = *self.numbers.entry(text).or_insert(next);
+        let number = match as_number(text) {
+            Some(short) => *self.short.entry(short).or_insert(next),
+            None => *self.long.entry(text).or_insert(next),
+        };
         if number == next {
             self.texts.push(text);
         }
@@ -120,6 +125,16 @@ impl<'a> Names<'a> {
         let at = (number as usize).checked_sub(1)?;
         self.texts.get(at).copied()
     }
+}
+
+/// The length and the bytes of a text of up to 15 bytes.
+fn as_number(text: &str) -> Option<u128> {
+    let mut bytes = [0; 16];
+    bytes[0] = u8::try_from(text.len()).ok()?;
+    bytes
+        .get_mut(1..=text.len())?
+        .copy_from_slice(text.as_bytes());
+    Some(u128::from_le_bytes(bytes))
 }
 
 /// Days of 1 January 0001 to 31 December 9999: calendars know no others.

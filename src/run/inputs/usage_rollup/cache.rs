@@ -124,6 +124,14 @@ impl Kept {
 }
 
 impl Index {
+    /// Forgets buckets that no part is near: even a quarter begins at most two months before its last day.
+    fn forget_lone_buckets(&mut self) {
+        let parts = self.files.values().flat_map(|kept| &kept.parts);
+        let months: BTreeSet<i32> = parts.map(|(month, _)| *month).collect();
+        let is_near = |bucket: i32| months.range(bucket - 1..=bucket + 2).next().is_some();
+        self.buckets.retain(|bucket, _| is_near(*bucket));
+    }
+
     fn sealed(self) -> Result<Vec<u8>, serde_json::Error> {
         let blake3 = blake3::hash(&serde_json::to_vec(&self)?)
             .to_hex()
@@ -294,6 +302,9 @@ impl UsageCache {
             |path: &str, kept: &Kept| listed.get(path).is_some_and(|file| kept.is_of(file));
         state.index.files.retain(|path, kept| is_there(path, kept));
         let has_lost = state.index.files.len() < before;
+        if has_lost {
+            state.index.forget_lone_buckets();
+        }
         if !state.is_changed && !has_lost {
             return Ok(());
         }
