@@ -176,7 +176,7 @@ fn seen(
         .select([
             col(FIRST_PAID),
             col(SEEN),
-            lit(0i64).alias("customers"),
+            lit(0i64).cast(DataType::Int64).alias("customers"),
             zero().alias("mrr"),
             lit(NULL)
                 .cast(money::summed(context.currency))
