@@ -28,8 +28,6 @@ pub struct AccountPeriods {
     pub facts: LazyFrame,
     /// One row per period, account and product of the ledger, with movement and causes.
     pub products: LazyFrame,
-    /// Versions, invoices, opportunities and costs whose currency has no rate in a period: `period_index`, `currency`. Must be empty.
-    pub missing_rates: LazyFrame,
     pub details: Details,
 }
 
@@ -54,26 +52,84 @@ pub fn periods(context: Context, as_of: DateTime<Utc>) -> PolarsResult<LazyFrame
 /// Keeps a frame in memory, under a name that a profile shows: the run's, which alone collects.
 pub type Hold<'a> = &'a dyn Fn(&'static str, LazyFrame) -> PolarsResult<LazyFrame>;
 
+/// What is the same in every step of a run: made once, for all periods up to the last one.
+#[derive(Clone)]
+pub struct Ground {
+    pub rates: LazyFrame,
+    /// Versions of subscriptions: see [`mrr::versions`].
+    pub versions: LazyFrame,
+    /// Where accounts' lives as customers began: see [`mrr::origins`].
+    pub origins: LazyFrame,
+    /// See [`revenue::daily`].
+    pub daily_revenue: Option<LazyFrame>,
+    /// `account_id`, `first_sign`: the period of each account's first sign of life.
+    first_signs: LazyFrame,
+    /// Versions, invoices, opportunities and costs whose currency has no rate in a period: `period_index`, `currency`.
+    pub missing_rates: LazyFrame,
+}
+
+impl Ground {
+    /// `context` has all periods that the run goes through, and those that it looks back at.
+    pub fn of(inputs: &Inputs, context: Context, hold: Hold) -> PolarsResult<Self> {
+        let rates = fx::period_rates(inputs.fx_rates.clone(), context)?;
+        let rates = hold("rates", rates)?;
+        let versions = hold("versions", mrr::versions(inputs, context))?;
+        let origins = mrr::origins(versions.clone(), rates.clone(), context);
+        let daily_revenue = match &inputs.invoice_lines {
+            None => None,
+            Some(lines) => {
+                let daily = revenue::daily(lines.clone(), rates.clone(), context);
+                Some(hold("daily revenue", daily)?)
+            }
+        };
+        let first_signs = first_signs(inputs, daily_revenue.clone(), context)?;
+        Ok(Self {
+            missing_rates: missing_rates(inputs, &versions, &rates, context)?,
+            origins: hold("origins", origins)?,
+            first_signs: hold("first signs", first_signs)?,
+            daily_revenue,
+            rates,
+            versions,
+        })
+    }
+}
+
+/// What cannot be converted; must be empty.
+fn missing_rates(
+    inputs: &Inputs,
+    versions: &LazyFrame,
+    rates: &LazyFrame,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    let range = movements::snapshot_range(context);
+    let rates = || rates.clone();
+    let mut missing = vec![mrr::missing_rates(
+        versions.clone(),
+        rates(),
+        range,
+        context,
+    )?];
+    let invoices = inputs.invoice_lines.clone();
+    missing.extend(invoices.map(|lines| revenue::missing_rates(lines, rates(), context)));
+    let opportunities = inputs.opportunities.clone();
+    missing.extend(opportunities.map(|all| opportunity::missing_rates(all, rates(), context)));
+    let costs = inputs.costs.clone();
+    missing.extend(costs.map(|costs| cost::missing_rates(costs, rates(), context)));
+    Ok(concat(missing, UnionArgs::default())?.unique(None, UniqueKeepStrategy::Any))
+}
+
 /// Joins all facts onto the spine. `window_days` is how far the scores look back.
 pub fn account_periods(
     inputs: &Inputs,
+    ground: &Ground,
     context: Context,
     as_of: DateTime<Utc>,
     window_days: i32,
     hold: Hold,
 ) -> PolarsResult<AccountPeriods> {
-    let rates = fx::period_rates(inputs.fx_rates.clone(), context)?;
-    let daily_revenue = match &inputs.invoice_lines {
-        None => None,
-        Some(lines) => {
-            let daily = revenue::daily(lines.clone(), rates.clone(), context);
-            Some(hold("daily revenue", daily)?)
-        }
-    };
-    let signs = first_signs(inputs, daily_revenue.clone(), context)?;
+    let (rates, versions) = (ground.rates.clone(), ground.versions.clone());
+    let signs = ground.first_signs.clone();
     let spine = Spine::of(signs, &inputs.account_map, context, hold)?;
-
-    let versions = mrr::versions(inputs, context);
     let range = movements::snapshot_range(context);
     let snapshots = mrr::snapshots(versions.clone(), rates.clone(), range, context);
     let ledger = Ledger {
@@ -82,7 +138,7 @@ pub fn account_periods(
         snapshots: hold("snapshots", snapshots)?,
         range,
     };
-    let origins = mrr::origins(versions.clone(), rates.clone(), context);
+    let origins = ground.origins.clone();
     let origins = mrr::origins_by_period(origins, &spine, inputs, context)?;
     let origins = hold("origins", origins)?;
     let products = movements::product_movements(&ledger, &spine, origins.clone(), inputs, context)?;
@@ -93,7 +149,13 @@ pub fn account_periods(
     let movements = movements::account_movements(products.clone(), churn_causes.clone(), context);
     let trials = mrr::trials(versions.clone(), rates.clone(), context);
 
-    let history = histories(inputs, &spine, daily_revenue, context, window_days)?;
+    let history = histories(
+        inputs,
+        &spine,
+        ground.daily_revenue.clone(),
+        context,
+        window_days,
+    )?;
     let left = |facts: LazyFrame, more: LazyFrame| spine.joined(facts, more);
     let by_slot = |facts: LazyFrame, more: LazyFrame| {
         facts.join(more, [col(SLOT)], [col(SLOT)], spine::left())
@@ -137,48 +199,30 @@ pub fn account_periods(
     // What rules read as a condition.
     let community_active = col("community_active_accounts").gt(lit(0i64));
     let facts = facts.with_column(community_active.alias("community_active"));
-    let facts = with_costs(hold("facts", facts)?, inputs, context)?;
+    let facts = with_costs(hold("facts", facts)?, inputs, rates, context)?;
 
     let key = || [col(PERIOD), col(ACCOUNT_ID)];
     let products = products
         .join(churn_causes, key(), key(), JoinArgs::new(JoinType::Left))
         .drop(by_name([SLOT], true, false));
-    let mut missing = vec![mrr::missing_rates(versions, rates.clone(), range, context)?];
-    if let Some(lines) = &inputs.invoice_lines {
-        missing.push(revenue::missing_rates(
-            lines.clone(),
-            rates.clone(),
-            context,
-        ));
-    }
-    if let Some(opportunities) = &inputs.opportunities {
-        let rates = rates.clone();
-        missing.push(opportunity::missing_rates(
-            opportunities.clone(),
-            rates,
-            context,
-        ));
-    }
-    if let Some(costs) = &inputs.costs {
-        missing.push(cost::missing_rates(costs.clone(), rates, context));
-    }
-    let missing_rates =
-        concat(missing, UnionArgs::default())?.unique(None, UniqueKeepStrategy::Any);
     Ok(AccountPeriods {
         facts: hold("costs", facts)?,
         products: hold("ledger", products)?,
-        missing_rates,
         details: families::details(inputs, context, hold)?,
     })
 }
 
 /// Puts the costs onto `facts`, which are in memory: who takes what is read off them. Rows of what belongs to no account stay
 /// where there is any.
-fn with_costs(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult<LazyFrame> {
+fn with_costs(
+    facts: LazyFrame,
+    inputs: &Inputs,
+    rates: LazyFrame,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
     let facts = match &inputs.costs {
         None => facts,
         Some(costs) => {
-            let rates = fx::period_rates(inputs.fx_rates.clone(), context)?;
             let map = &inputs.account_map;
             let costs = cost::per_period(costs.clone(), facts.clone(), rates, map, context)?;
             let nulls = cost::KINDS.map(|(_, column)| column);

@@ -2,9 +2,10 @@
 //!
 //! Made from what accounts had at period ends, without the rest of the model.
 
+use super::Ground;
 use crate::columns::*;
 use crate::facts::movements::snapshot_range;
-use crate::facts::{Context, Inputs, fx, money, mrr, revenue};
+use crate::facts::{Context, Inputs, money, mrr};
 use polars::prelude::*;
 
 /// Periods gone by.
@@ -15,21 +16,22 @@ pub struct History {
     pub seen: LazyFrame,
     /// As [`crate::metrics::cohort::merged`].
     pub merged: Option<LazyFrame>,
-    /// As [`super::AccountPeriods::missing_rates`].
-    pub missing_rates: LazyFrame,
 }
 
 /// The periods of the context.
-pub fn history(inputs: &Inputs, context: Context) -> PolarsResult<History> {
+pub fn history(inputs: &Inputs, ground: &Ground, context: Context) -> PolarsResult<History> {
     let map = &inputs.account_map;
-    let rates = fx::period_rates(inputs.fx_rates.clone(), context)?;
-    let versions = mrr::versions(inputs, context);
     let range = snapshot_range(context);
     let key = || [col(PERIOD), col(ACCOUNT_ID)];
-    let closing = mrr::snapshots(versions.clone(), rates.clone(), range, context)
-        .group_by(key())
-        .agg([col("mrr").sum()])
-        .cache();
+    let closing = mrr::snapshots(
+        ground.versions.clone(),
+        ground.rates.clone(),
+        range,
+        context,
+    )
+    .group_by(key())
+    .agg([col("mrr").sum()])
+    .cache();
     let in_range = |rows: LazyFrame| {
         let (first, last) = (lit(context.range.first), lit(context.range.last));
         rows.filter(col(PERIOD).is_between(first, last, ClosedInterval::Both))
@@ -61,27 +63,11 @@ pub fn history(inputs: &Inputs, context: Context) -> PolarsResult<History> {
             count(col("opened")),
         ]);
 
-    let mut missing = vec![mrr::missing_rates(
-        versions.clone(),
-        rates.clone(),
-        range,
-        context,
-    )?];
-    let revenue = match &inputs.invoice_lines {
-        None => None,
-        Some(lines) => {
-            missing.push(revenue::missing_rates(
-                lines.clone(),
-                rates.clone(),
-                context,
-            ));
-            let index = context.calendar.index_of_date(col("day"));
-            let daily = revenue::daily(lines.clone(), rates.clone(), context);
-            let daily = daily.with_column(index.alias(PERIOD));
-            let of_period = in_range(daily).group_by(key()).agg([col(REVENUE).sum()]);
-            Some(of_period.cache())
-        }
-    };
+    let revenue = ground.daily_revenue.clone().map(|daily| {
+        let index = context.calendar.index_of_date(col("day"));
+        let of_period = in_range(daily.with_column(index.alias(PERIOD)));
+        of_period.group_by(key()).agg([col(REVENUE).sum()]).cache()
+    });
     let no_money = || lit(NULL).cast(money::summed(context.currency));
     let rows = |frame: LazyFrame, mrr: Expr, revenue: Expr| {
         frame.select([
@@ -103,7 +89,7 @@ pub fn history(inputs: &Inputs, context: Context) -> PolarsResult<History> {
             .map(|revenue| rows(revenue, money::zero(context.currency), col(REVENUE))),
     );
     let activity = concat(activity, UnionArgs::default())?;
-    let origins = mrr::origins(versions, rates, context).cache();
+    let origins = ground.origins.clone();
     let merged = (!map.is_empty()).then(|| {
         let nothing = [
             lit(NULL).cast(DataType::Int32).alias(FIRST_PAID),
@@ -128,7 +114,6 @@ pub fn history(inputs: &Inputs, context: Context) -> PolarsResult<History> {
         churn,
         seen: seen(activity, origins, inputs, context)?,
         merged,
-        missing_rates: concat(missing, UnionArgs::default())?.unique(None, UniqueKeepStrategy::Any),
     })
 }
 

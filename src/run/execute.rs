@@ -3,7 +3,7 @@
 use super::live::{Live, held};
 use super::results::{RunResults, RunStatus};
 use super::stages::Accounted;
-use super::walk::{Computed, Walk};
+use super::walk::Walk;
 use super::{Progress, Project, Request, RunError, inputs, wanted_tables};
 use crate::columns::PERIOD;
 use crate::contract;
@@ -203,59 +203,56 @@ impl Run<'_> {
             .and_then(|()| self.begun(chosen));
         let mut walk = match begun {
             Ok(walk) => walk,
-            Err(error) => return Some(self.failed(chosen, &[], error)),
+            Err(error) => return Some(self.failed(chosen.iter().collect(), Vec::new(), error)),
         };
+        // What comes after a period that lacks a rate counts amounts that nobody can convert.
+        let unrated = walk.unrated();
+        let is_rated = |plan: &&PeriodPlan| match &unrated {
+            Some((from, _)) => plan.index < *from,
+            None => true,
+        };
+        let (rated, rateless): (Vec<&PeriodPlan>, Vec<&PeriodPlan>) =
+            chosen.iter().partition(is_rated);
         let mut first = None;
         for step in walk.steps(self.request.batch_size, self.request.memory_limit) {
-            let of = |is_one: &dyn Fn(i32) -> bool| -> Vec<PeriodPlan> {
-                let plans = chosen.iter().filter(|plan| is_one(plan.index));
-                plans.cloned().collect()
-            };
-            let batch = of(&|index| (step.first..=step.last).contains(&index));
-            let later = of(&|index| index > step.last);
-            let published = (!batch.is_empty()).then(|| range_of(&batch));
-            let mut computed = match walk.step(step, published) {
-                Ok(computed) => computed,
+            let (now, later): (Vec<&PeriodPlan>, Vec<&PeriodPlan>) = rated
+                .iter()
+                .filter(|plan| plan.index >= step.first)
+                .partition(|plan| plan.index <= step.last);
+            if now.is_empty() && later.is_empty() {
+                break;
+            }
+            let published = (!now.is_empty()).then(|| range_of(now.iter().copied()));
+            let tables = match walk.step(step, published) {
+                Ok(tables) => tables,
                 // The next step needs this one.
                 Err(error) => {
-                    let (failed, rest) = match batch.is_empty() {
-                        true => (&later, &batch),
-                        false => (&batch, &later),
+                    let (failed, rest) = match now.is_empty() {
+                        true => (later, now),
+                        false => (now, later),
                     };
                     return Some(first.unwrap_or(self.failed(failed, rest, error)));
                 }
             };
-            let unrated = computed.unrated.take();
-            let (rated, rateless): (Vec<&PeriodPlan>, Vec<&PeriodPlan>) = batch
-                .iter()
-                .partition(|plan| unrated.as_ref().is_none_or(|(from, _)| plan.index < *from));
-            for (at, plan) in rated.iter().enumerate() {
-                let Err(error) = self.publish(plan, &computed) else {
+            for (at, plan) in now.iter().enumerate() {
+                let Err(error) = self.publish(plan, &tables) else {
                     continue;
                 };
                 let ends_run = matches!(&error, RunError::Publish(error) if error.ends_run());
-                let rest: Vec<PeriodPlan> = match ends_run {
-                    true => rated[at + 1..]
-                        .iter()
-                        .copied()
-                        .chain(&later)
-                        .cloned()
-                        .collect(),
+                let rest = match ends_run {
+                    true => now[at + 1..].iter().chain(&later).copied().collect(),
                     false => Vec::new(),
                 };
-                let error = self.failed(std::slice::from_ref(*plan), &rest, error);
+                let error = self.failed(vec![plan], rest, error);
                 if ends_run {
                     return Some(error);
                 }
                 first.get_or_insert(error);
             }
-            if let Some((_, error)) = unrated {
-                // What comes after a period that lacks a rate counts amounts that nobody can convert.
-                let rateless: Vec<PeriodPlan> =
-                    rateless.into_iter().cloned().chain(later).collect();
-                let error = self.failed(&rateless, &[], error);
-                return Some(first.unwrap_or(error));
-            }
+        }
+        if let Some((_, error)) = unrated.filter(|_| !rateless.is_empty()) {
+            let error = self.failed(rateless, Vec::new(), error);
+            first.get_or_insert(error);
         }
         first
     }
@@ -263,7 +260,7 @@ impl Run<'_> {
     /// Types that differ from what stays published are refused before anything is computed.
     fn checked_schema(&self, chosen: &[PeriodPlan]) -> Result<(), RunError> {
         let dimensions = self.project.dimensions();
-        let range = range_of(chosen);
+        let range = range_of(chosen.iter());
         let written: BTreeSet<_> = chosen.iter().map(|plan| plan.period_start).collect();
         let manifests = self.session.manifests();
         for table in wanted_tables(self.project.pipeline, self.request) {
@@ -280,7 +277,7 @@ impl Run<'_> {
 
     /// Reads the inputs.
     fn begun(&self, chosen: &[PeriodPlan]) -> Result<Walk<'_>, RunError> {
-        let published = range_of(chosen);
+        let published = range_of(chosen.iter());
         let last = self.project.pipeline.calendar.period(published.last);
         let files = inputs::to_read(self.listing, &last);
         let walk = Walk::begun(
@@ -311,7 +308,7 @@ impl Run<'_> {
         publish::input_changes(&basis(self.listing), &basis(now))
     }
 
-    fn publish(&self, plan: &PeriodPlan, computed: &Computed) -> Result<(), RunError> {
+    fn publish(&self, plan: &PeriodPlan, tables: &[Table]) -> Result<(), RunError> {
         let pipeline = self.project.pipeline;
         let period = pipeline.calendar.period(plan.index);
         self.progress.stage(&format!(
@@ -319,11 +316,7 @@ impl Run<'_> {
             pipeline.calendar.label(plan.index)
         ));
         let split = |table: &Table| Ok((table.contract, of_period(&table.rows, plan.index)?));
-        let tables = computed
-            .tables
-            .iter()
-            .map(split)
-            .collect::<PolarsResult<Vec<_>>>();
+        let tables = tables.iter().map(split).collect::<PolarsResult<Vec<_>>>();
         let tables = tables.map_err(|source| RunError::Compute {
             stage: "splitting the tables by period",
             source,
@@ -356,13 +349,13 @@ impl Run<'_> {
     /// Says in the results, and in the manifests, what was not published and why.
     fn failed(
         &self,
-        failed: &[PeriodPlan],
-        not_attempted: &[PeriodPlan],
+        failed: Vec<&PeriodPlan>,
+        not_attempted: Vec<&PeriodPlan>,
         error: RunError,
     ) -> RunError {
         let reason = crate::failure::Failure::text_of(&error);
         let mut results = held(self.results);
-        for plan in failed {
+        for plan in &failed {
             results.fail(plan, UnitStatus::Failed, &reason);
             if let RunError::Publish(PublishError::Audit { table, checks, .. }) = &error {
                 let unit = results
@@ -447,8 +440,8 @@ impl Run<'_> {
     }
 }
 
-fn range_of(plans: &[PeriodPlan]) -> PeriodRange {
-    let indices = || plans.iter().map(|plan| plan.index);
+fn range_of<'a>(plans: impl Iterator<Item = &'a PeriodPlan> + Clone) -> PeriodRange {
+    let indices = || plans.clone().map(|plan| plan.index);
     PeriodRange {
         first: indices().min().unwrap_or(0),
         last: indices().max().unwrap_or(0),

@@ -8,7 +8,7 @@ use super::tables::{self, Ingredients};
 use super::{
     Progress, Project, Request, RunError, collected, names, part, wanted_tables, window_days,
 };
-use crate::account_period::{History, account_periods, history};
+use crate::account_period::{Ground, History, account_periods, history};
 use crate::columns::{CURRENCY, PERIOD};
 use crate::config::Pipeline;
 use crate::facts::{Context, Inputs};
@@ -23,19 +23,15 @@ use std::collections::BTreeSet;
 /// benches/RESULTS.md.
 const BYTES_PER_ROW: u64 = 16_000;
 
-/// What a step comes to.
-pub(super) struct Computed {
-    pub tables: Vec<Table>,
-    /// Periods that lack exchange rates, or come after one that does.
-    pub unrated: Option<(i32, RunError)>,
-}
-
 /// A run on its way: the inputs, read once, and what is known of the periods it has been through.
 pub(super) struct Walk<'a> {
     project: &'a Project<'a>,
     request: &'a Request,
     progress: &'a dyn Progress,
     loaded: Loaded,
+    ground: Ground,
+    /// The first period that lacks an exchange rate: neither it nor what comes after can be computed.
+    unrated: Option<(i32, RunError)>,
     past: Past,
     /// The periods that it goes through.
     range: PeriodRange,
@@ -87,11 +83,21 @@ impl<'a> Walk<'a> {
                 begin.max(published.first - reach - members)
             }
         };
+        progress.stage("preparing inputs");
+        let all = PeriodRange {
+            first: begin,
+            last: published.last,
+        };
+        let context = context_of(pipeline, all);
+        let ground = Ground::of(&loaded.inputs, context, &held).map_err(compute)?;
+        let unrated = missing_rates(ground.missing_rates.clone(), context)?;
         let mut walk = Self {
             project,
             request,
             progress,
             loaded,
+            ground,
+            unrated,
             past: Past::default(),
             range: PeriodRange {
                 first,
@@ -106,10 +112,7 @@ impl<'a> Walk<'a> {
                 last: first - 1,
             };
             let context = walk.context(before);
-            let history = history(&walk.loaded.inputs, context).map_err(compute)?;
-            if let Some((_, lacking)) = missing_rates(history.missing_rates.clone(), context)? {
-                return Err(lacking);
-            }
+            let history = history(&walk.loaded.inputs, &walk.ground, context).map_err(compute)?;
             walk.remember(history).map_err(compute)?;
         }
         Ok(walk)
@@ -155,14 +158,13 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// The first period that lacks an exchange rate, and which rates are missing; told once.
+    pub fn unrated(&mut self) -> Option<(i32, RunError)> {
+        self.unrated.take()
+    }
+
     fn context(&self, range: PeriodRange) -> Context<'a> {
-        let pipeline = self.project.pipeline;
-        Context {
-            calendar: &pipeline.calendar,
-            currency: &pipeline.currency,
-            policy: &pipeline.policy,
-            range,
-        }
+        context_of(self.project.pipeline, range)
     }
 
     /// The next step: the tables of those of its periods that are in `published`.
@@ -170,7 +172,7 @@ impl<'a> Walk<'a> {
         &mut self,
         range: PeriodRange,
         published: Option<PeriodRange>,
-    ) -> Result<Computed, RunError> {
+    ) -> Result<Vec<Table>, RunError> {
         let pipeline = self.project.pipeline;
         let context = self.context(range);
         let inputs = &self.loaded.inputs;
@@ -178,10 +180,15 @@ impl<'a> Walk<'a> {
 
         self.progress.stage("computing the account × period model");
         let window_days = window_days(pipeline);
-        let hold = |name, frame: LazyFrame| Ok(part(name, || collected(frame))?.lazy());
-        let model = account_periods(inputs, context, self.request.as_of, window_days, &hold)
-            .map_err(compute("the account × period model"))?;
-        let unrated = missing_rates(model.missing_rates.clone(), context)?;
+        let model = account_periods(
+            inputs,
+            &self.ground,
+            context,
+            self.request.as_of,
+            window_days,
+            &held,
+        )
+        .map_err(compute("the account × period model"))?;
 
         self.progress.stage("scoring accounts");
         let scored = scores::scored(pipeline, &model, &mut self.past, context, self.progress)
@@ -201,16 +208,29 @@ impl<'a> Walk<'a> {
             first_published: self.first_published,
         };
         let shape = published.map(|published| self.project.shape(&dimensions, published));
-        let tables = tables::tables(
+        tables::tables(
             &ingredients,
             &mut self.past,
             &self.wanted,
             shape,
             self.progress,
         )
-        .map_err(compute("building the tables"))?;
-        Ok(Computed { tables, unrated })
+        .map_err(compute("building the tables"))
     }
+}
+
+fn context_of(pipeline: &Pipeline, range: PeriodRange) -> Context<'_> {
+    Context {
+        calendar: &pipeline.calendar,
+        currency: &pipeline.currency,
+        policy: &pipeline.policy,
+        range,
+    }
+}
+
+/// A frame kept in memory, so that what follows computes it once.
+fn held(name: &'static str, frame: LazyFrame) -> PolarsResult<LazyFrame> {
+    Ok(part(name, || collected(frame))?.lazy())
 }
 
 /// The first period that lacks a rate, and all that are missing. What comes after it counts amounts that nobody can convert.
