@@ -1,5 +1,7 @@
 //! `run`, `backfill` and `retry`.
 
+mod args;
+
 use super::memory::Limits;
 use super::profile::Profile;
 use super::progress::Watch;
@@ -15,95 +17,12 @@ use crate::run::live::Live;
 use crate::run::results::{RunResults, RunStatus};
 use crate::run::{self, Request};
 use chrono::{DateTime, Utc};
-use clap::{Args, ValueEnum};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-#[derive(Debug, Args)]
-pub struct RunArgs {
-    /// The pipeline file.
-    pipeline: String,
-    /// Period instead of the last complete one: `2026-07`, `2026-W31`, `2026-Q2`, a first day, `last`, or `last-3` for the third one before it.
-    #[arg(long)]
-    period: Option<String>,
-    /// Do what this file says (`plan --out`), and nothing if the inputs are not those that it was made for.
-    #[arg(long, conflicts_with_all = ["period", "as_of", "select", "exclude", "reprocess"])]
-    plan: Option<String>,
-    #[command(flatten)]
-    pub(super) common: Common,
-}
-
-#[derive(Debug, Args)]
-pub struct BackfillArgs {
-    /// The pipeline file.
-    pipeline: String,
-    /// First period (calendar.begin when not given).
-    #[arg(long)]
-    start: Option<String>,
-    /// Period after the last one (up to the last complete one when not given).
-    #[arg(long)]
-    end: Option<String>,
-    /// Periods computed in one step (as many as fit into --memory-limit when not given); fewer need less memory.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    batch_size: Option<u32>,
-    /// Show what would be done, and do nothing.
-    #[arg(long)]
-    dry_run: bool,
-    #[command(flatten)]
-    pub(super) common: Common,
-}
-
-#[derive(Debug, Args)]
-pub struct RetryArgs {
-    /// The pipeline file.
-    pipeline: String,
-    /// The run whose failed units are taken up; the table `runs` has its id.
-    run_id: String,
-    #[command(flatten)]
-    limits: Limits,
-    #[command(flatten)]
-    pub(super) telling: Telling,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Common {
-    /// Instant that decides which periods are complete: `2026-11-21T03:00:00+09:00` (now when not given).
-    #[arg(long)]
-    as_of: Option<String>,
-    /// Publish only these tables: `kpi_values,kpi_summary`.
-    #[arg(long, value_delimiter = ',')]
-    select: Vec<String>,
-    /// Do not publish these tables.
-    #[arg(long, value_delimiter = ',')]
-    exclude: Vec<String>,
-    /// Which of the periods to compute: those with missing tables; also those whose last run failed; also those whose inputs or settings have changed; or all.
-    #[arg(long, value_enum, default_value_t = Reprocess::Stale)]
-    reprocess: Reprocess,
-    #[command(flatten)]
-    limits: Limits,
-    #[command(flatten)]
-    pub(super) telling: Telling,
-}
-
-/// What a run tells of itself.
-#[derive(Debug, Args)]
-pub(super) struct Telling {
-    /// `json` ends standard output with one line of JSON for a scheduler.
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
-    /// Write to this file where the time went: a trace that https://ui.perfetto.dev and chrome://tracing open.
-    #[arg(long, value_name = "FILE")]
-    pub(super) profile: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    Text,
-    Json,
-}
+pub(super) use args::{BackfillArgs, Common, Output, RetryArgs, RunArgs};
 
 /// What a command line comes to.
 enum Asked {

@@ -1,0 +1,102 @@
+//! What every step of a run stands on.
+
+use super::{Hold, families};
+use crate::columns::*;
+use crate::facts::movements;
+use crate::facts::usage::Usage;
+use crate::facts::{Context, Inputs, cost, fx, mrr, opportunity, revenue};
+use polars::prelude::*;
+
+/// What is the same in every step of a run: made once, for all periods up to the last one.
+#[derive(Clone)]
+pub struct Ground {
+    pub rates: LazyFrame,
+    /// Versions of subscriptions: see [`mrr::versions`].
+    pub versions: LazyFrame,
+    /// Where accounts' lives as customers began: see [`mrr::origins`].
+    pub origins: LazyFrame,
+    /// See [`revenue::daily`].
+    pub daily_revenue: Option<LazyFrame>,
+    /// `account_id`, `first_sign`: the period of each account's first sign of life.
+    pub(super) first_signs: LazyFrame,
+    /// Versions, invoices, opportunities and costs whose currency has no rate in a period: `period_index`, `currency`.
+    pub missing_rates: LazyFrame,
+}
+
+impl Ground {
+    /// `context` has all periods that the run goes through, and those that it looks back at.
+    pub fn of(inputs: &Inputs, context: Context, hold: Hold) -> PolarsResult<Self> {
+        let rates = fx::period_rates(inputs.fx_rates.clone(), context)?;
+        let rates = hold("rates", rates)?;
+        let versions = hold("versions", mrr::versions(inputs, context))?;
+        let origins = mrr::origins(versions.clone(), rates.clone(), context);
+        let daily_revenue = match &inputs.invoice_lines {
+            None => None,
+            Some(lines) => {
+                let daily = revenue::daily(lines.clone(), rates.clone(), context);
+                Some(hold("daily revenue", daily)?)
+            }
+        };
+        let first_signs = first_signs(inputs, daily_revenue.clone(), context)?;
+        Ok(Self {
+            missing_rates: missing_rates(inputs, &versions, &rates, context)?,
+            origins: hold("origins", origins)?,
+            first_signs: hold("first signs", first_signs)?,
+            daily_revenue,
+            rates,
+            versions,
+        })
+    }
+}
+
+/// What cannot be converted; must be empty.
+fn missing_rates(
+    inputs: &Inputs,
+    versions: &LazyFrame,
+    rates: &LazyFrame,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    let range = movements::snapshot_range(context);
+    let rates = || rates.clone();
+    let mut missing = vec![mrr::missing_rates(
+        versions.clone(),
+        rates(),
+        range,
+        context,
+    )?];
+    let invoices = inputs.invoice_lines.clone();
+    missing.extend(invoices.map(|lines| revenue::missing_rates(lines, rates(), context)));
+    let opportunities = inputs.opportunities.clone();
+    missing.extend(opportunities.map(|all| opportunity::missing_rates(all, rates(), context)));
+    let costs = inputs.costs.clone();
+    missing.extend(costs.map(|costs| cost::missing_rates(costs, rates(), context)));
+    Ok(concat(missing, UnionArgs::default())?.unique(None, UniqueKeepStrategy::Any))
+}
+
+/// `account_id`, `first_sign`: the period of each account's first sign of life.
+fn first_signs(
+    inputs: &Inputs,
+    daily_revenue: Option<LazyFrame>,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    let calendar = context.calendar;
+    let day_of = |frame: LazyFrame, day: Expr| frame.select([col(ACCOUNT_ID), day.alias("day")]);
+    let started = calendar.local_date(col("started_at"));
+    let mut signs = vec![
+        day_of(inputs.accounts.clone(), col("signup_date")),
+        day_of(inputs.subscriptions.clone(), started),
+    ];
+    signs.extend(daily_revenue.map(|daily| day_of(daily, col("day"))));
+    signs.extend(inputs.usage.iter().map(Usage::first_days));
+    signs.extend(families::signs(inputs, context));
+    let first_signs = concat(signs, UnionArgs::default())?
+        .filter(col("day").is_not_null())
+        .group_by([col(ACCOUNT_ID)])
+        .agg([calendar.index_of_date(col("day").min()).alias("first_sign")]);
+    if !families::may_be_unallocated(inputs) {
+        return Ok(first_signs);
+    }
+    // The rows in which there is nothing are taken away at the end.
+    let from_the_first = df!(ACCOUNT_ID => [UNALLOCATED], "first_sign" => [context.range.first])?;
+    concat([first_signs, from_the_first.lazy()], UnionArgs::default())
+}
