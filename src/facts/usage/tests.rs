@@ -26,6 +26,11 @@ fn pipeline(calendar: &str, policy: &str) -> Pipeline {
     loaded.pipeline().unwrap_or_else(|| panic!("{problems}"))
 }
 
+/// Names of 1 to 24 bytes; no one is another's beginning alone.
+fn long_or_short(number: u32) -> String {
+    format!("{number}{}", "x".repeat(number as usize % 24))
+}
+
 /// Events of four months: some in sessions, some at the same instant, some accounts with hardly any.
 fn events(seed: u64, count: usize) -> DataFrame {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -37,10 +42,10 @@ fn events(seed: u64, count: usize) -> DataFrame {
             let minutes = i64::from(draw(5) * 13);
             (
                 format!("account {account}"),
-                format!("u{}", draw(6)),
+                long_or_short(draw(6)),
                 FROM + hour * HOUR + minutes * 60_000_000 + i64::from(draw(3)) * 400_000,
                 (draw(4) > 0).then(|| format!("feature {}", draw(9))),
-                (draw(3) > 0).then(|| format!("s{}", draw(20))),
+                (draw(3) > 0).then(|| long_or_short(draw(20))),
                 i64::from(draw(900)),
             )
         })
