@@ -82,13 +82,7 @@ pub fn account_periods(
     let movements = movements::account_movements(products.clone(), churn_causes.clone(), context);
     let trials = mrr::trials(versions.clone(), rates.clone(), context);
 
-    let history = histories(
-        inputs,
-        &spine,
-        ground.daily_revenue.clone(),
-        context,
-        window_days,
-    )?;
+    let history = histories(inputs, ground, &spine, context, window_days)?;
     let left = |facts: LazyFrame, more: LazyFrame| spine.joined(facts, more);
     let by_slot = |facts: LazyFrame, more: LazyFrame| {
         facts.join(more, [col(SLOT)], [col(SLOT)], spine::left())
@@ -126,7 +120,8 @@ pub fn account_periods(
     facts = attributes::with_attributes(facts, inputs, context.calendar, context.range);
     facts = facts.left_join(periods(context, as_of)?, col(PERIOD), col(PERIOD));
     let facts = finished(facts, inputs, context)?;
-    let facts = families::with_families(facts, &spine, inputs, rates.clone(), context)?;
+    let details = families::details(inputs, context, hold)?;
+    let facts = families::with_families(facts, &spine, inputs, &details, rates.clone(), context)?;
     let facts = spine::without_places(facts);
     let facts = families::with_missing_facts(facts, context)?;
     // What rules read as a condition.
@@ -141,7 +136,7 @@ pub fn account_periods(
     Ok(AccountPeriods {
         facts: hold("costs", facts)?,
         products: hold("ledger", products)?,
-        details: families::details(inputs, context, hold)?,
+        details,
     })
 }
 
@@ -172,8 +167,8 @@ fn with_costs(
 /// The rows of the spine with all that accumulates over an account's life: sign-up, revenue, last payment, last use, windows.
 fn histories(
     inputs: &Inputs,
+    ground: &Ground,
     spine: &Spine,
-    daily_revenue: Option<LazyFrame>,
     context: Context,
     window_days: i32,
 ) -> PolarsResult<LazyFrame> {
@@ -192,7 +187,7 @@ fn histories(
             .join(signups, [col(ACCOUNT_ID)], [col(ACCOUNT_ID)], spine::left());
     let mut sums: Vec<&str> = Vec::new();
     let mut latest = Vec::new();
-    if let Some(daily) = daily_revenue {
+    if let Some(daily) = ground.daily_revenue.clone() {
         let revenue = revenue::per_period(spine, daily, window_days, context)?;
         history = by_slot(history, revenue);
         sums.extend([
@@ -206,8 +201,8 @@ fn histories(
         sums.extend(["window_revenue", "window_invoices"]);
         latest.push("last_payment");
     }
-    if let Some(usage) = &inputs.usage {
-        history = by_slot(history, usage::recency(spine, usage.days.clone(), context)?);
+    if let Some(days) = ground.usage_days.clone() {
+        history = by_slot(history, usage::recency(spine, days, context)?);
         sums.push("window_active_days");
         latest.push("last_use");
     }

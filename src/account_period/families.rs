@@ -55,6 +55,7 @@ pub(super) fn with_families(
     mut facts: LazyFrame,
     spine: &Spine,
     inputs: &Inputs,
+    details: &Details,
     rates: LazyFrame,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
@@ -87,8 +88,9 @@ pub(super) fn with_families(
     if let Some(entries) = &inputs.time_entries {
         families.push(time::per_period(entries.clone(), map, context));
     }
-    if let Some(used) = &inputs.features {
-        let counts = usage::features(used.clone(), map, context)
+    if let Some(used) = &details.features {
+        let counts = used
+            .clone()
             .group_by([col(PERIOD), col(ACCOUNT_ID)])
             .agg([len().cast(DataType::Int64).alias("features_used")]);
         families.push(counts);

@@ -3,6 +3,7 @@
 use super::{Hold, families};
 use crate::columns::*;
 use crate::facts::movements;
+use crate::facts::spine::{self, NUMBER};
 use crate::facts::usage::Usage;
 use crate::facts::{Context, Inputs, cost, fx, mrr, opportunity, revenue};
 use polars::prelude::*;
@@ -15,9 +16,11 @@ pub struct Ground {
     pub versions: LazyFrame,
     /// Where accounts' lives as customers began: see [`mrr::origins`].
     pub origins: LazyFrame,
-    /// See [`revenue::daily`].
+    /// See [`revenue::daily`], with the accounts' numbers.
     pub daily_revenue: Option<LazyFrame>,
-    /// `account_id`, `first_sign`: the period of each account's first sign of life.
+    /// See [`Usage::days`], with the accounts' numbers.
+    pub usage_days: Option<LazyFrame>,
+    /// `account_id`, its number, `first_sign`: the period of each account's first sign of life.
     pub(super) first_signs: LazyFrame,
     /// Versions, invoices, opportunities and costs whose currency has no rate in a period: `period_index`, `currency`.
     pub missing_rates: LazyFrame,
@@ -38,11 +41,21 @@ impl Ground {
             }
         };
         let first_signs = first_signs(inputs, daily_revenue.clone(), context)?;
+        let first_signs = hold("first signs", spine::numbered(first_signs))?;
+        let numbers = || first_signs.clone().select([col(ACCOUNT_ID), col(NUMBER)]);
+        let with_numbers = |name, rows: LazyFrame| {
+            let rows = rows.inner_join(numbers(), col(ACCOUNT_ID), col(ACCOUNT_ID));
+            hold(name, rows)
+        };
+        let daily_revenue = daily_revenue.map(|daily| with_numbers("revenue by number", daily));
+        let usage_days = inputs.usage.as_ref().map(|usage| usage.days.clone());
+        let usage_days = usage_days.map(|days| with_numbers("usage by number", days));
         Ok(Self {
             missing_rates: missing_rates(inputs, &versions, &rates, context)?,
             origins: hold("origins", origins)?,
-            first_signs: hold("first signs", first_signs)?,
-            daily_revenue,
+            daily_revenue: daily_revenue.transpose()?,
+            usage_days: usage_days.transpose()?,
+            first_signs,
             rates,
             versions,
         })

@@ -11,6 +11,8 @@ use polars::prelude::*;
 
 /// Number of a row, in the order of account and period.
 pub const SLOT: &str = "__slot";
+/// Number of an account, the same in every step of a run: see [`numbered`].
+pub const NUMBER: &str = "__number";
 /// Number of the first row of a row's account.
 const BASE: &str = "__base";
 /// First period of a row's account.
@@ -27,7 +29,7 @@ pub struct Spine {
 }
 
 impl Spine {
-    /// `first_signs`: the period of each account's first sign of life. `hold` keeps a frame in memory.
+    /// `first_signs`: the period of each account's first sign of life, [`numbered`]. `hold` keeps a frame in memory.
     pub fn of(
         first_signs: LazyFrame,
         map: &AccountMap,
@@ -47,7 +49,7 @@ impl Spine {
         let count = (lit(i64::from(range.last) + 1) - col(FIRST)).cast(DataType::Int64);
         let accounts = first_signs
             .filter(col("first_sign").lt_eq(lit(range.last)))
-            .sort([ACCOUNT_ID], SortMultipleOptions::default())
+            .sort([NUMBER], SortMultipleOptions::default())
             .with_column(first.cast(DataType::Int32).alias(FIRST))
             .with_column((count.clone().cum_sum(false) - count).alias(BASE));
         let accounts = hold("accounts", accounts)?;
@@ -85,7 +87,7 @@ impl Spine {
         rows.join(facts, [col(SLOT)], [col(SLOT)], left())
     }
 
-    /// For each row, the sum of the columns `names` of all `entries` (`account_id`, `period_index`) up to its period.
+    /// For each row, the sum of the columns `names` of all `entries` ([`NUMBER`], `period_index`) up to its period.
     pub fn running_sums(
         &self,
         entries: Vec<LazyFrame>,
@@ -116,14 +118,14 @@ impl Spine {
             .select([col(SLOT)].into_iter().chain(result).collect::<Vec<_>>()))
     }
 
-    /// For each row, the latest `day` of its account up to the period's end, as `name` (null if there is none).
+    /// For each row, the latest `day` in the rows of its account ([`NUMBER`]) up to the period's end, as `name` (null if there is none).
     pub fn latest_days(&self, daily: LazyFrame, name: &str, context: Context) -> LazyFrame {
         // Account and day in one number that grows with both; the smallest day stands for none.
         const DAYS: i64 = 1 << 32;
         const NEVER: i64 = 0;
         let period = context.calendar.index_of_date(col("day"));
         let daily = daily.select([
-            col(ACCOUNT_ID),
+            col(NUMBER),
             period.alias(PERIOD),
             (col("day").cast(DataType::Int32).cast(DataType::Int64) + lit(DAYS / 2)).alias(name),
         ]);
@@ -149,7 +151,7 @@ impl Spine {
             ])
     }
 
-    /// Entries at the row from which on they count.
+    /// Entries of numbered accounts, at the row from which on they count.
     fn clipped(&self, entries: LazyFrame, context: Context) -> LazyFrame {
         let range = context.range;
         let is_before = col(PERIOD).lt(lit(range.first));
@@ -159,8 +161,21 @@ impl Spine {
         let entries = entries
             .filter(col(PERIOD).lt_eq(lit(range.last)))
             .with_column(since.cast(DataType::Int32).alias(PERIOD));
-        self.placed(entries)
+        let accounts = self.accounts.clone();
+        let accounts = accounts.select([col(NUMBER), col(FIRST), col(BASE)]);
+        entries
+            .inner_join(accounts, col(NUMBER), col(NUMBER))
+            .filter(col(PERIOD).gt_eq(col(FIRST)))
+            .with_column(slot().alias(SLOT))
     }
+}
+
+/// Numbers accounts in the order of their ids. Rows that are looked at again and again find them by number.
+pub fn numbered(accounts: LazyFrame) -> LazyFrame {
+    accounts
+        .sort([ACCOUNT_ID], SortMultipleOptions::default())
+        .with_row_index(NUMBER, None)
+        .with_column(col(NUMBER).cast(DataType::Int64))
 }
 
 /// Rows without what says where they are.

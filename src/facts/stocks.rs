@@ -4,8 +4,8 @@
 //! adding and one taking away, every window of any length is one running sum over the spine.
 
 use super::Context;
-use super::spine::Spine;
-use crate::columns::{ACCOUNT_ID, PERIOD};
+use super::spine::{NUMBER, Spine};
+use crate::columns::PERIOD;
 use polars::prelude::*;
 
 /// How long a dated value counts.
@@ -33,8 +33,8 @@ pub fn later_day(day: Expr, days: i32) -> Expr {
     (day.cast(DataType::Int32) + lit(days)).cast(DataType::Date)
 }
 
-/// For each row of `spine`, the sum of every column of `values` that counts there. `daily` holds `account_id`, a local date column
-/// `day`, and the values; `names` gives value → name of its sum.
+/// For each row of `spine`, the sum of every column of `values` that counts there. `daily` holds the account's [`NUMBER`], a local date
+/// column `day`, and the values; `names` gives value → name of its sum.
 pub fn window_sums(
     spine: &Spine,
     daily: LazyFrame,
@@ -42,6 +42,11 @@ pub fn window_sums(
     window: Window,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
+    // What has fallen out before the first row would be added and taken away again.
+    let daily = match falls_out(col("day"), window, context) {
+        Some(out) => daily.filter(out.gt(lit(context.range.first))),
+        None => daily,
+    };
     let entry = |period: Expr, sign: i64| {
         let signed = |value: &str, name: &str| {
             let value = if sign > 0 {
@@ -51,7 +56,7 @@ pub fn window_sums(
             };
             value.alias(name)
         };
-        let mut columns = vec![col(ACCOUNT_ID), period.cast(DataType::Int32).alias(PERIOD)];
+        let mut columns = vec![col(NUMBER), period.cast(DataType::Int32).alias(PERIOD)];
         columns.extend(names.iter().map(|(value, name)| signed(value, name)));
         daily.clone().select(columns)
     };

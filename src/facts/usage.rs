@@ -8,7 +8,7 @@ pub mod sheet;
 #[cfg(test)]
 mod tests;
 
-use super::spine::{self, SLOT, Spine};
+use super::spine::{self, NUMBER, SLOT, Spine};
 use super::stocks::later_day;
 use super::{Context, each_period};
 use crate::columns::{ACCOUNT_ID, PERIOD};
@@ -147,23 +147,27 @@ fn trailing_days(frame: LazyFrame, days: i32, range: PeriodRange, context: Conte
     each_period(frame, first, last, range)
 }
 
-/// Recency and frequency per row of the spine, before merges are applied: `last_use` (date) and `window_active_days` (distinct days
+/// Recency and frequency per row of the spine, from [`Usage::days`] with numbered accounts, before merges are applied: `last_use` (date) and `window_active_days` (distinct days
 /// with use within the window; exact for accounts outside any merge).
 pub fn recency(spine: &Spine, days: LazyFrame, context: Context) -> PolarsResult<LazyFrame> {
+    // What has fallen out of the window before the first row would be added and taken away again.
+    let counted = days
+        .clone()
+        .filter(col("period_out").gt(lit(context.range.first)));
     let entry = |period: &str, count: Expr| {
         let columns = [
-            col(ACCOUNT_ID),
+            col(NUMBER),
             col(period).alias(PERIOD),
             count.alias("window_active_days"),
         ];
-        days.clone().select(columns)
+        counted.clone().select(columns)
     };
     let entries = vec![
         entry(PERIOD, col("days")),
         entry("period_out", lit(0i64) - col("days")),
     ];
     let counts = spine.running_sums(entries, &["window_active_days"], context)?;
-    let last_days = days.select([col(ACCOUNT_ID), col("last_day").alias("day")]);
+    let last_days = days.select([col(NUMBER), col("last_day").alias("day")]);
     let last = spine.latest_days(last_days, "last_use", context);
     Ok(counts.join(last, [col(SLOT)], [col(SLOT)], spine::left()))
 }

@@ -19,9 +19,8 @@ use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use usage_rollup::cache::UsageCache;
-use violations::{counted, report, summarised, violations_of};
-
 pub use violations::{Example, Violation};
+use violations::{counted, report, summarised, violations_of};
 
 /// Why the inputs cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -66,10 +66,10 @@ mod sample_data;
 mod shipped_nightly;
 mod stories;
 mod support;
-// mod survival;
+mod survival;
 mod upkeep;
 mod usage;
-// mod worked_examples;
+mod worked_examples;
 
 /// A file that is not declared above would never run.
 #[test]

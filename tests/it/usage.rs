@@ -431,6 +431,24 @@ fn a_given_day_stands_there_once() {
 }
 
 #[test]
+fn a_large_file_is_taken_in_slices() {
+    let size = "--accounts 80 --months 14 --events 45000 --start 2024-01";
+    let company = Company::of_size(size, 21);
+    let whole = company.published(PERIODS);
+    let sliced = company.published(&format!("{PERIODS} --memory-limit 64MiB"));
+    assert_same_files(whole.path(), sliced.path(), "slices");
+    let parts = |root: &Path| {
+        let index = fs::read(root.join("_cskpi/cache/usage/index.json")).unwrap();
+        let index: Value = serde_json::from_slice(&index).unwrap();
+        let files = index["index"]["files"].as_object().unwrap();
+        let file = files.values().next().unwrap();
+        file["parts"].as_array().unwrap().len()
+    };
+    assert_eq!(parts(whole.path()), 17, "one for each month");
+    assert!(parts(sliced.path()) > 17);
+}
+
+#[test]
 fn what_a_run_read_is_said() {
     let nightly = Nightly::new(20, 3);
     nightly.put_all();

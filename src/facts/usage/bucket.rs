@@ -216,13 +216,13 @@ impl Rules<'_> {
         let mut found = Found::new(self, span, known);
         for (account, uses) in sheet.groups() {
             let kept = self.joining.joined(uses);
-            found.add(account, &uses[..kept], &words);
+            found.add(account, &uses[..kept]);
         }
         let mut ids = std::mem::take(&mut sheet.ids);
         let features = self.features(span, features, known, &mut ids, &mut found.repeated)?;
         ids.sort_unstable();
         ids.dedup();
-        found.finished(features, known.of(ids)?)
+        found.finished(features, known.of(ids)?, &words)
     }
 }
 

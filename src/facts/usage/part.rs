@@ -94,27 +94,17 @@ impl Month<'_> {
         let numbers = |name: &str, value: fn(&Use) -> i64| {
             Column::new(name.into(), uses.iter().map(value).collect::<Vec<_>>())
         };
-        let users: Vec<Option<&str>> = uses
-            .iter()
-            .map(|one| words.users.text_or_none(one.user))
-            .collect();
         let days: Vec<i32> = uses.iter().map(|one| one.day).collect();
         let mut columns = vec![
             Column::new("id".into(), self.ids),
-            Column::new("user_id".into(), users),
+            words.column("user_id", uses.iter().map(|one| one.user)),
             Column::new("day".into(), days).cast(&DataType::Date)?,
             numbers("first_at", |one| one.first),
             numbers("length", |one| one.last.saturating_sub(one.first)),
             numbers("events", |one| one.events),
         ];
         if shape.joining == Some(Joining::Given) {
-            let sessions = uses
-                .iter()
-                .map(|one| words.sessions.text_or_none(one.session));
-            columns.push(Column::new(
-                "session_id".into(),
-                sessions.collect::<Vec<_>>(),
-            ));
+            columns.push(words.column("session_id", uses.iter().map(|one| one.session)));
         }
         if matches!(shape.joining, Some(Joining::Day | Joining::Once)) {
             columns.push(numbers("sessions", |one| one.sessions));

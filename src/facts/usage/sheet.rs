@@ -15,10 +15,10 @@ use std::ops::Range;
 /// A use of an account by a user on a local day: an event, a session, or all of the day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Use {
-    /// 0: none, as with the other names.
-    pub user: u32,
-    pub session: u32,
+    pub user: Key,
+    pub session: Key,
     pub day: i32,
+    /// 0: none.
     pub feature: u32,
     /// Microseconds since 1970-01-01 UTC.
     pub first: i64,
@@ -127,14 +127,31 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The length and the bytes of a text of up to 15 bytes.
+/// The length and the bytes of a text of up to 15 bytes; 0 is none.
 fn as_number(text: &str) -> Option<u128> {
     let mut bytes = [0; 16];
-    bytes[0] = u8::try_from(text.len()).ok()?;
+    bytes[0] = u8::try_from(text.len() + 1).ok()?;
     bytes
         .get_mut(1..=text.len())?
         .copy_from_slice(text.as_bytes());
     Some(u128::from_le_bytes(bytes))
+}
+
+/// A text that is compared with few others: it needs no number, which would have to be looked up among all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key([u64; 2]);
+
+impl Key {
+    /// First byte of those that hold the number of a long text.
+    const LONG: u8 = u8::MAX;
+
+    fn of(number: u128) -> Self {
+        Self([(number >> 64) as u64, number as u64])
+    }
+
+    fn number(self) -> u128 {
+        u128::from(self.0[0]) << 64 | u128::from(self.0[1])
+    }
 }
 
 /// Days of 1 January 0001 to 31 December 9999: calendars know no others.
@@ -223,16 +240,47 @@ pub fn sheet<'a, T: Copy + Default>(
     })
 }
 
-/// The texts that numbers of [`Use`] stand for.
+/// The texts that keys and numbers of [`Use`] stand for.
 #[derive(Default)]
 pub struct Words<'a> {
-    pub users: Names<'a>,
-    pub sessions: Names<'a>,
+    /// Those that do not fit into a key.
+    long: Names<'a>,
     pub features: Names<'a>,
 }
 
 impl<'a> Words<'a> {
-    /// The rows of a frame whose `user_id` and `day` are never null.
+    fn key(&mut self, text: Option<&'a str>) -> Key {
+        let Some(text) = text else {
+            return Key::default();
+        };
+        let long = || u128::from(self.long.number(text)) << 8 | u128::from(Key::LONG);
+        Key::of(as_number(text).unwrap_or_else(long))
+    }
+
+    /// Hands over the text of a key.
+    pub fn text<R>(&self, key: Key, take: impl FnOnce(Option<&str>) -> R) -> R {
+        let number = key.number();
+        let bytes = number.to_le_bytes();
+        match bytes[0] {
+            0 => take(None),
+            Key::LONG => take(self.long.texts.get((number >> 8) as usize).copied()),
+            length => {
+                let text = bytes.get(1..usize::from(length));
+                take(text.and_then(|text| std::str::from_utf8(text).ok()))
+            }
+        }
+    }
+
+    /// A column of the texts of keys.
+    pub fn column(&self, name: &str, keys: impl ExactSizeIterator<Item = Key>) -> Column {
+        let mut texts = StringChunkedBuilder::new(name.into(), keys.len());
+        for key in keys {
+            self.text(key, |text| texts.append_option(text));
+        }
+        texts.finish().into_column()
+    }
+
+    /// The rows of a frame whose `day` is never null.
     pub fn uses(&mut self, frame: &'a DataFrame) -> PolarsResult<Vec<Use>> {
         let days = days(frame)?;
         let (firsts, lengths) = (numbers(frame, "first_at")?, numbers(frame, "length")?);
@@ -254,17 +302,21 @@ impl<'a> Words<'a> {
             }
         });
         let mut rows: Vec<Use> = rows.collect();
-        let mut name = |column: &str, names: &mut Names<'a>, of: fn(&mut Use) -> &mut u32| {
-            if let Ok(column) = frame.column(column) {
+        for (name, of) in [
+            ("user_id", (|row| &mut row.user) as fn(&mut Use) -> &mut Key),
+            ("session_id", |row| &mut row.session),
+        ] {
+            if let Ok(column) = frame.column(name) {
                 for (row, text) in rows.iter_mut().zip(column.str()?.iter()) {
-                    *of(row) = names.number_or_none(text);
+                    *of(row) = self.key(text);
                 }
             }
-            PolarsResult::Ok(())
-        };
-        name("user_id", &mut self.users, |row| &mut row.user)?;
-        name("session_id", &mut self.sessions, |row| &mut row.session)?;
-        name("feature", &mut self.features, |row| &mut row.feature)?;
+        }
+        if let Ok(column) = frame.column("feature") {
+            for (row, text) in rows.iter_mut().zip(column.str()?.iter()) {
+                row.feature = self.features.number_or_none(text);
+            }
+        }
         Ok(rows)
     }
 }

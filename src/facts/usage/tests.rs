@@ -26,6 +26,11 @@ fn pipeline(calendar: &str, policy: &str) -> Pipeline {
     loaded.pipeline().unwrap_or_else(|| panic!("{problems}"))
 }
 
+/// Names of 1 to 24 bytes; no one is another's beginning alone.
+fn long_or_short(number: u32) -> String {
+    format!("{number}{}", "x".repeat(number as usize % 24))
+}
+
 /// Events of four months: some in sessions, some at the same instant, some accounts with hardly any.
 fn events(seed: u64, count: usize) -> DataFrame {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -37,10 +42,10 @@ fn events(seed: u64, count: usize) -> DataFrame {
             let minutes = i64::from(draw(5) * 13);
             (
                 format!("account {account}"),
-                format!("u{}", draw(6)),
+                long_or_short(draw(6)),
                 FROM + hour * HOUR + minutes * 60_000_000 + i64::from(draw(3)) * 400_000,
                 (draw(4) > 0).then(|| format!("feature {}", draw(9))),
-                (draw(3) > 0).then(|| format!("s{}", draw(20))),
+                (draw(3) > 0).then(|| long_or_short(draw(20))),
                 i64::from(draw(900)),
             )
         })
@@ -251,13 +256,17 @@ fn facts_are_those_of_the_reference() {
             .unique(None, UniqueKeepStrategy::Any)
             .with_column(first);
         let hold = |_: &'static str, frame: LazyFrame| Ok(frame.collect()?.lazy());
+        let accounts = hold("accounts", spine::numbered(accounts)).unwrap();
+        let numbers = accounts.clone().select([col(ACCOUNT_ID), col(NUMBER)]);
         let spine = Spine::of(accounts, &AccountMap::default(), context, &hold).unwrap();
         let rows = spine
             .rows
             .clone()
             .select([col(SLOT), col(PERIOD), col(ACCOUNT_ID)]);
         let expected = reference::recency(rows.clone(), daily.clone(), WINDOW_DAYS, context);
-        let own = recency(&spine, usage.days.clone(), context).unwrap();
+        let days = usage.days.clone();
+        let days = days.left_join(numbers, col(ACCOUNT_ID), col(ACCOUNT_ID));
+        let own = recency(&spine, days, context).unwrap();
         let own = rows.join(own, [col(SLOT)], [col(SLOT)], spine::left());
         let (own, expected) = (sorted(own, &key), sorted(expected, &key));
         assert!(own.equals_missing(&expected), "{what}\n{own}\n{expected}");

@@ -1,8 +1,8 @@
-//! Rows that break a contract: counted, with a few of each to look at, and told of.
+//! Rows that break contracts, counted by rule, with the first of each, and as text.
 
-use super::collected;
 use crate::config::error::show;
 use crate::contract::Contract;
+use crate::run::collected;
 use polars::prelude::*;
 
 /// Offending rows shown per rule.

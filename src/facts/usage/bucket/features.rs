@@ -2,7 +2,7 @@
 
 use super::{Known, PeriodTable, Rules, Span};
 use crate::columns::{ACCOUNT_ID, PERIOD};
-use crate::facts::usage::sheet::{Names, Sheet, days, sheet};
+use crate::facts::usage::sheet::{Key, Names, Sheet, days, sheet};
 use polars::prelude::*;
 
 impl Rules<'_> {
@@ -35,7 +35,7 @@ impl Rules<'_> {
                 let feature = |pair: &[(u32, i32)]| names.texts[pair[0].0 as usize];
                 repeated.extend(twice.map(|pair| Repeated {
                     id: account,
-                    user: None,
+                    user: Key::default(),
                     feature: Some(feature(pair)),
                     day: pair[0].1,
                 }));
@@ -59,7 +59,7 @@ impl Rules<'_> {
 /// A day that stands in more than one row of a table that has one for each.
 pub(super) struct Repeated<'a> {
     pub id: &'a str,
-    pub user: Option<&'a str>,
+    pub user: Key,
     pub feature: Option<&'a str>,
     pub day: i32,
 }

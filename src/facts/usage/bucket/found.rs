@@ -4,7 +4,7 @@ use super::features::Repeated;
 use super::{Bucket, Known, PeriodTable, Rules, Span};
 use crate::columns::{ACCOUNT_ID, PERIOD};
 use crate::config::MauWindow;
-use crate::facts::usage::sheet::{Joining, Use, Words};
+use crate::facts::usage::sheet::{Joining, Key, Use, Words};
 use crate::facts::usage::{MONTH_DAYS, WEEK_DAYS};
 use crate::period::PeriodRange;
 use polars::prelude::*;
@@ -34,7 +34,7 @@ pub(super) struct Found<'a, 'k> {
     facts: (Vec<i32>, Vec<&'a str>, Vec<Sums>),
     entries: (Vec<&'a str>, Vec<[i32; 4]>, Vec<i64>),
     onboarding: (Vec<&'a str>, Vec<i32>, Vec<i64>),
-    merged: (Vec<&'a str>, Vec<&'a str>, Vec<i32>, Vec<Sums>),
+    merged: (Vec<&'a str>, Vec<Key>, Vec<i32>, Vec<Sums>),
     pub repeated: Vec<Repeated<'a>>,
 }
 
@@ -58,16 +58,12 @@ impl<'a, 'k: 'a> Found<'a, 'k> {
     }
 
     /// Takes the joined uses of an account, in order of user and day.
-    pub fn add(&mut self, account: &'a str, uses: &[Use], words: &Words<'a>) {
+    pub fn add(&mut self, account: &'a str, uses: &[Use]) {
         self.sums.fill(Sums::default());
         self.days.clear();
         self.seconds.clear();
         let is_merged = self.known.merged.contains(account);
         for of_user in uses.chunk_by(|a, b| a.user == b.user) {
-            let user = words
-                .users
-                .text_or_none(of_user[0].user)
-                .unwrap_or_default();
             // The latest period that counts the user already.
             let (mut week, mut month) = (i32::MIN, i32::MIN);
             for of_day in of_user.chunk_by(|a, b| a.day == b.day) {
@@ -80,7 +76,7 @@ impl<'a, 'k: 'a> Found<'a, 'k> {
                     continue;
                 }
                 let period = self.table.of(day);
-                let of_day = self.day_sums(of_day, account, user);
+                let of_day = self.day_sums(of_day, account);
                 let sums = &mut self.sums[(period - self.span.periods.first) as usize];
                 sums.events = sums.events.saturating_add(of_day.events);
                 sums.sessions = sums.sessions.saturating_add(of_day.sessions);
@@ -94,7 +90,7 @@ impl<'a, 'k: 'a> Found<'a, 'k> {
                 self.seconds.push((day, of_day.seconds));
                 if is_merged {
                     self.merged.0.push(account);
-                    self.merged.1.push(user);
+                    self.merged.1.push(of_user[0].user);
                     self.merged.2.push(day);
                     self.merged.3.push(of_day);
                 }
@@ -124,7 +120,7 @@ impl<'a, 'k: 'a> Found<'a, 'k> {
     }
 
     /// A user's day, from its sessions.
-    fn day_sums(&mut self, sessions: &[Use], account: &'a str, user: &'a str) -> Sums {
+    fn day_sums(&mut self, sessions: &[Use], account: &'a str) -> Sums {
         let mut sums = Sums::default();
         let is_cut = self.rules.joining != Joining::Day && self.rules.joining != Joining::Once;
         for one in sessions {
@@ -142,7 +138,7 @@ impl<'a, 'k: 'a> Found<'a, 'k> {
         if self.rules.joining == Joining::Once && sessions.len() > 1 {
             self.repeated.push(Repeated {
                 id: account,
-                user: Some(user),
+                user: sessions[0].user,
                 feature: None,
                 day: sessions[0].day,
             });
@@ -186,7 +182,12 @@ impl<'a, 'k: 'a> Found<'a, 'k> {
         }
     }
 
-    pub fn finished(self, features: DataFrame, premises: DataFrame) -> PolarsResult<Bucket> {
+    pub fn finished(
+        self,
+        features: DataFrame,
+        premises: DataFrame,
+        words: &Words,
+    ) -> PolarsResult<Bucket> {
         let (periods, accounts, sums) = self.facts;
         let of = |name: &str, sums: &[Sums], value: fn(&Sums) -> i64| {
             Column::new(name.into(), sums.iter().map(value).collect::<Vec<_>>())
@@ -227,7 +228,7 @@ impl<'a, 'k: 'a> Found<'a, 'k> {
         ];
         let mut merged = vec![
             Column::new(ACCOUNT_ID.into(), self.merged.0),
-            Column::new("user_id".into(), self.merged.1),
+            words.column("user_id", self.merged.1.into_iter()),
             day("day", self.merged.2)?,
         ];
         merged.extend(uses(&self.merged.3));
@@ -237,10 +238,7 @@ impl<'a, 'k: 'a> Found<'a, 'k> {
                 "id".into(),
                 repeated.clone().map(|one| one.id).collect::<Vec<_>>(),
             ),
-            Column::new(
-                "user_id".into(),
-                repeated.clone().map(|one| one.user).collect::<Vec<_>>(),
-            ),
+            words.column("user_id", repeated.clone().map(|one| one.user)),
             Column::new(
                 "feature".into(),
                 repeated.clone().map(|one| one.feature).collect::<Vec<_>>(),
