@@ -214,7 +214,7 @@ impl Run<'_> {
         let (rated, rateless): (Vec<&PeriodPlan>, Vec<&PeriodPlan>) =
             chosen.iter().partition(is_rated);
         let mut first = None;
-        for step in walk.steps(self.request.batch_size, self.request.memory_limit) {
+        for step in walk.steps(self.request.batch_size) {
             let (now, later): (Vec<&PeriodPlan>, Vec<&PeriodPlan>) = rated
                 .iter()
                 .filter(|plan| plan.index >= step.first)

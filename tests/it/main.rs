@@ -38,6 +38,7 @@
 
 mod airflow;
 mod backfill;
+mod benches;
 mod cli;
 mod closing;
 mod cloud;
