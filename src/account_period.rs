@@ -177,19 +177,17 @@ fn histories(
         .clone()
         .group_by([col(ACCOUNT_ID)])
         .agg([col("signup_date").min().alias("signup")]);
-    let by_slot = |facts: LazyFrame, more: LazyFrame| {
-        facts.join(more, [col(SLOT)], [col(SLOT)], spine::left())
-    };
-    let mut history =
+    let rows =
         spine
             .rows
             .clone()
             .join(signups, [col(ACCOUNT_ID)], [col(ACCOUNT_ID)], spine::left());
+    let mut parts = vec![rows];
     let mut sums: Vec<&str> = Vec::new();
     let mut latest = Vec::new();
     if let Some(daily) = ground.daily_revenue.clone() {
         let revenue = revenue::per_period(spine, daily, window_days, context)?;
-        history = by_slot(history, revenue);
+        parts.push(revenue);
         sums.extend([
             REVENUE,
             "usage_revenue",
@@ -202,10 +200,11 @@ fn histories(
         latest.push("last_payment");
     }
     if let Some(days) = ground.usage_days.clone() {
-        history = by_slot(history, usage::recency(spine, days, context)?);
+        parts.push(usage::recency(spine, days, context)?);
         sums.push("window_active_days");
         latest.push("last_use");
     }
+    let history = spine::side_by_side(parts)?;
     let map = &inputs.account_map;
     if map.is_empty() {
         return Ok(history);

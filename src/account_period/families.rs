@@ -4,7 +4,7 @@ use super::Hold;
 use crate::columns::*;
 use crate::config::UpsellBase;
 use crate::contract;
-use crate::facts::spine::Spine;
+use crate::facts::spine::{self, SLOT, Spine};
 use crate::facts::{
     Context, Inputs, community, cost, onboarding, opportunity, support, survey, time, usage,
 };
@@ -88,16 +88,18 @@ pub(super) fn with_families(
     if let Some(entries) = &inputs.time_entries {
         families.push(time::per_period(entries.clone(), map, context));
     }
-    if let Some(used) = &details.features {
-        let counts = used
-            .clone()
-            .group_by([col(PERIOD), col(ACCOUNT_ID)])
-            .agg([len().cast(DataType::Int64).alias("features_used")]);
-        families.push(counts);
-    }
     let join = |facts: LazyFrame, family: LazyFrame| spine.joined(facts, family);
     for family in families {
         facts = with_zeros(facts, family, &join)?;
+    }
+    if let Some(used) = &details.features {
+        let counts = spine
+            .placed(used.clone())
+            .group_by([col(SLOT)])
+            .agg([len().cast(DataType::Int64).alias("features_used")]);
+        facts = facts
+            .join(counts, [col(SLOT)], [col(SLOT)], spine::left())
+            .with_column(col("features_used").fill_null(lit(0i64)));
     }
     with_targets(facts, inputs, &join, context)
 }

@@ -1,6 +1,6 @@
 //! Invoice lines → revenue: in the period, to date, over the trailing year and over the scores' window.
 
-use super::spine::{self, SLOT, Spine};
+use super::spine::{self, Spine};
 use super::stocks::{Window, window_sums};
 use super::{Context, fx, money, mrr};
 use crate::columns::{ACCOUNT_ID, CURRENCY, PERIOD, REVENUE};
@@ -77,9 +77,5 @@ pub fn per_period(
     )?;
     let paid = daily.filter(col("invoices").gt(lit(0i64)));
     let last = spine.latest_days(paid, "last_payment", context);
-    let join =
-        |rows: LazyFrame, more: LazyFrame| rows.join(more, [col(SLOT)], [col(SLOT)], spine::left());
-    Ok([to_date, over_year, over_window, last]
-        .into_iter()
-        .fold(in_period, join))
+    spine::side_by_side(vec![in_period, to_date, over_year, over_window, last])
 }

@@ -178,6 +178,20 @@ pub fn numbered(accounts: LazyFrame) -> LazyFrame {
         .with_column(col(NUMBER).cast(DataType::Int64))
 }
 
+/// Puts what [`Spine::running_sums`] and [`Spine::latest_days`] give beside each other, and beside the rows of the spine: they have the
+/// same rows in the same order.
+pub fn side_by_side(parts: Vec<LazyFrame>) -> PolarsResult<LazyFrame> {
+    let drop_slot = |part: LazyFrame| part.drop(by_name([SLOT], true, false));
+    let mut parts = parts.into_iter();
+    let first = parts.next().unwrap_or_default();
+    let all = [first].into_iter().chain(parts.map(drop_slot));
+    let options = HConcatOptions {
+        strict: true,
+        ..HConcatOptions::default()
+    };
+    concat_lf_horizontal(all.collect::<Vec<_>>(), options)
+}
+
 /// Rows without what says where they are.
 pub fn without_places(rows: LazyFrame) -> LazyFrame {
     rows.drop(by_name([SLOT, BASE, IS_THERE], false, false))

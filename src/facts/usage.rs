@@ -8,7 +8,7 @@ pub mod sheet;
 #[cfg(test)]
 mod tests;
 
-use super::spine::{self, NUMBER, SLOT, Spine};
+use super::spine::{self, NUMBER, Spine};
 use super::stocks::later_day;
 use super::{Context, each_period};
 use crate::columns::{ACCOUNT_ID, PERIOD};
@@ -169,7 +169,7 @@ pub fn recency(spine: &Spine, days: LazyFrame, context: Context) -> PolarsResult
     let counts = spine.running_sums(entries, &["window_active_days"], context)?;
     let last_days = days.select([col(NUMBER), col("last_day").alias("day")]);
     let last = spine.latest_days(last_days, "last_use", context);
-    Ok(counts.join(last, [col(SLOT)], [col(SLOT)], spine::left()))
+    spine::side_by_side(vec![counts, last])
 }
 
 /// `period_index`, `account_id`, `merged_active_days` of the accounts that others were merged into: days on which two of

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{Calendar, Policy};
+use crate::facts::spine::SLOT;
 
 const USER_DAY: [&str; 3] = [ACCOUNT_ID, "user_id", "day"];
 

@@ -6,6 +6,7 @@ use super::sheet::Joining;
 use super::*;
 use crate::config::Pipeline;
 use crate::facts::merges::Merge;
+use crate::facts::spine::SLOT;
 use crate::period::utc_micros;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

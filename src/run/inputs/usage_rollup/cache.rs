@@ -206,13 +206,13 @@ impl UsageCache {
         }
         if !state.index.files.is_empty() {
             tracing::info!("what is kept of usage was made by other settings; it is made again");
+            state.is_changed = true;
         }
         state.index = Index {
             format: FORMAT,
             settings,
             ..Index::default()
         };
-        state.is_changed = true;
         false
     }
 
