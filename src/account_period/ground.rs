@@ -102,10 +102,19 @@ fn first_signs(
     signs.extend(daily_revenue.map(|daily| day_of(daily, col("day"))));
     signs.extend(inputs.usage.iter().map(Usage::first_days));
     signs.extend(families::signs(inputs, context));
-    let first_signs = concat(signs, UnionArgs::default())?
+    let mut first_signs = concat(signs, UnionArgs::default())?
         .filter(col("day").is_not_null())
         .group_by([col(ACCOUNT_ID)])
         .agg([calendar.index_of_date(col("day").min()).alias("first_sign")]);
+    let merged: Vec<&str> = inputs.account_map.involved().into_iter().collect();
+    if !merged.is_empty() {
+        // They have a place even if no sign is their own.
+        let never = vec![i32::MAX; merged.len()];
+        let merged = df!(ACCOUNT_ID => merged, "first_sign" => never)?.lazy();
+        first_signs = concat([first_signs, merged], UnionArgs::default())?
+            .group_by([col(ACCOUNT_ID)])
+            .agg([col("first_sign").min()]);
+    }
     if !families::may_be_unallocated(inputs) {
         return Ok(first_signs);
     }

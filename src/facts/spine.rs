@@ -38,17 +38,19 @@ impl Spine {
     ) -> PolarsResult<Self> {
         let range = context.range;
         let is_before = col("first_sign").lt(lit(range.first));
-        // A surviving account may take over facts from before its own first sign.
-        let is_from_the_first = match map.is_empty() {
-            true => is_before,
-            false => is_before.or(map.involves(col(ACCOUNT_ID))),
+        let has_begun = col("first_sign").lt_eq(lit(range.last));
+        // A surviving account may take over facts from before its own first sign, and have none of its own.
+        let is_merged = || map.involves(col(ACCOUNT_ID));
+        let (is_from_the_first, is_in) = match map.is_empty() {
+            true => (is_before, has_begun),
+            false => (is_before.or(is_merged()), has_begun.or(is_merged())),
         };
         let first = when(is_from_the_first)
             .then(lit(range.first))
             .otherwise(col("first_sign"));
         let count = (lit(i64::from(range.last) + 1) - col(FIRST)).cast(DataType::Int64);
         let accounts = first_signs
-            .filter(col("first_sign").lt_eq(lit(range.last)))
+            .filter(is_in)
             .sort([NUMBER], SortMultipleOptions::default())
             .with_column(first.cast(DataType::Int32).alias(FIRST))
             .with_column((count.clone().cum_sum(false) - count).alias(BASE));
