@@ -12,6 +12,7 @@ mod quotient;
 mod reference;
 mod sums;
 
+use polars::lazy::dsl::FunctionExpr;
 use polars::prelude::{DataType, Expr, Operator, PolarsResult};
 use sqlparser::ast::SelectItem;
 use sqlparser::dialect::GenericDialect;
@@ -95,6 +96,13 @@ impl SqlExpr {
                 op: Operator::TrueDivide | Operator::RustDivide,
                 right,
             } => quotient((*left).clone(), (*right).clone()),
+            // `SUM` asks whether there is any value at all. Groups count values in no time, but not nulls.
+            Expr::Function {
+                ref input,
+                function: FunctionExpr::NullCount,
+            } => input
+                .first()
+                .map_or(node.clone(), |of| of.clone().len() - of.clone().count()),
             Expr::Agg(_) if needs_floats => node.cast(DataType::Float64),
             node => node,
         }))

@@ -85,7 +85,7 @@ pub fn mrr_movements(
             .select([
                 col(PERIOD),
                 col(PRODUCT),
-                col(MEMBER),
+                text(),
                 lit(movement).alias("movement"),
                 none().alias("cause"),
                 col("mrr"),
@@ -164,7 +164,7 @@ fn moved(ledger: LazyFrame, member: &str, context: Context) -> Vec<LazyFrame> {
         summed.clone().filter(col(&count).gt(lit(0i64))).select([
             col(PERIOD),
             col(PRODUCT),
-            col(MEMBER),
+            text(),
             movement.alias("movement"),
             cause.alias("cause"),
             mrr.alias("mrr"),
@@ -174,10 +174,11 @@ fn moved(ledger: LazyFrame, member: &str, context: Context) -> Vec<LazyFrame> {
     rows.collect()
 }
 
+/// The text of a group's member.
+fn text() -> Expr {
+    col(MEMBER).cast(DataType::String)
+}
+
 fn member_of(grouping: &Grouping) -> Expr {
-    grouping
-        .member
-        .clone()
-        .cast(DataType::String)
-        .alias(&grouping.dimension)
+    grouping.member.clone().alias(&grouping.dimension)
 }

@@ -10,7 +10,8 @@ use crate::sql::{SqlExpr, quotient};
 use polars::prelude::*;
 use std::collections::BTreeSet;
 
-/// A way to group accounts: name, and the expression of the member's text. Accounts whose member is null are left out.
+/// A way to group accounts: name, and the expression of the member, a text or a date. Rows are grouped by it as it is, and only
+/// groups get its text: dates are dear to write. Accounts whose member is null are left out.
 #[derive(Clone)]
 pub struct Grouping {
     pub dimension: String,
@@ -73,24 +74,94 @@ pub fn sums(
     available: &Available,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
-    let mut sums = vec![col(DAYS_IN_PERIOD).first()];
+    let mut aggregates = Aggregates::default();
+    let days = aggregates.out_of(col(DAYS_IN_PERIOD).first());
+    let mut told = vec![days.alias(DAYS_IN_PERIOD)];
     for metric in catalogue.metrics() {
         for (side, expression) in sides(metric).filter(|(_, sql)| is_of_group(metric, sql)) {
             let value = scalar(expression, metric, available, context, true)?;
-            sums.push(value.alias(part(&metric.id, side)));
+            told.push(aggregates.out_of(value).alias(part(&metric.id, side)));
         }
     }
     let grouped = groupings.iter().map(|grouping| {
-        let member = grouping.member.clone().cast(DataType::String).alias(MEMBER);
+        let key = [
+            col(PERIOD),
+            col(MEMBER).cast(DataType::String),
+            lit(grouping.dimension.as_str()).alias(DIMENSION),
+        ];
         // Rows without a member are left out once they are one: a copy of the accounts for each grouping would be dear.
         accounts
             .clone()
-            .group_by([col(PERIOD), member])
-            .agg(sums.clone())
+            .group_by([col(PERIOD), grouping.member.clone().alias(MEMBER)])
+            .agg(aggregates.columns())
             .filter(col(MEMBER).is_not_null())
-            .with_column(lit(grouping.dimension.as_str()).alias(DIMENSION))
+            .select([&key[..], &told].concat())
     });
     concat(grouped.collect::<Vec<_>>(), UnionArgs::default())
+}
+
+/// Begins the names of columns of [`Aggregates`].
+const AGGREGATE: &str = "__aggregate_";
+
+/// What is aggregated of a group: each thing once, however many sides and metrics read it.
+#[derive(Default)]
+pub(super) struct Aggregates(Vec<Expr>);
+
+impl Aggregates {
+    /// The expression with columns of the groups in place of its aggregates.
+    pub fn out_of(&mut self, expression: Expr) -> Expr {
+        let of_groups = expression.clone().map_expr(|node| match node {
+            Expr::Agg(_) | Expr::Len => {
+                // What is inside was taken out before.
+                let node = node.map_expr(|inner| self.known(&inner).cloned().unwrap_or(inner));
+                self.column(without_input(node))
+            }
+            node => node,
+        });
+        let mut read = of_groups.clone().meta().root_names().into_iter();
+        match read.all(|name| name.starts_with(AGGREGATE)) {
+            true => of_groups,
+            // Something else aggregates here.
+            false => self.column(expression),
+        }
+    }
+
+    fn column(&mut self, aggregate: Expr) -> Expr {
+        let known = self.0.iter().position(|known| *known == aggregate);
+        let number = known.unwrap_or(self.0.len());
+        if known.is_none() {
+            self.0.push(aggregate);
+        }
+        col(Self::name(number))
+    }
+
+    /// What is to be aggregated.
+    pub fn columns(&self) -> Vec<Expr> {
+        let own = self.0.iter().enumerate();
+        own.map(|(number, value)| value.clone().alias(Self::name(number)))
+            .collect()
+    }
+
+    fn known(&self, column: &Expr) -> Option<&Expr> {
+        let mut numbers = 0..self.0.len();
+        let number = numbers.find(|number| *column == col(Self::name(*number)))?;
+        self.0.get(number)
+    }
+
+    fn name(number: usize) -> String {
+        format!("{AGGREGATE}{number}")
+    }
+}
+
+/// How many rows a column has is how many the group has.
+fn without_input(aggregate: Expr) -> Expr {
+    match &aggregate {
+        Expr::Agg(AggExpr::Count {
+            input,
+            include_nulls: true,
+        }) if matches!(**input, Expr::Column(_)) => len(),
+        _ => aggregate,
+    }
 }
 
 /// One row per period, dimension and member of `sums`; of each metric its value under its id, and its sides. Metrics that look

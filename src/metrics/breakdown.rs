@@ -1,6 +1,6 @@
 //! Metrics of one thing at a time: satisfaction by item, adoption by feature, hours by phase (docs/definitions.md § 5).
 
-use super::aggregate::{Available, Grouping, is_told, part, ratio, scalar, sides};
+use super::aggregate::{Aggregates, Available, Grouping, is_told, part, ratio, scalar, sides};
 use super::catalogue::{CONSTANTS, Catalogue, DAYS_IN_PERIOD, Metric};
 use super::interval;
 use crate::account_period::Details;
@@ -66,16 +66,19 @@ fn grouped(
 ) -> PolarsResult<LazyFrame> {
     // A feature is adopted by customers.
     let customers = [col(CLOSING_CUSTOMERS).alias("feature_customers")];
-    let mut sums = Vec::new();
+    let key = [PERIOD, DIMENSION, MEMBER, "item"].map(col);
+    let mut aggregates = Aggregates::default();
+    let mut told = key.to_vec();
     for metric in metrics {
         for (side, sql) in sides(metric).filter(|(_, sql)| sql.has_aggregate()) {
             let value = scalar(sql, metric, available, context, true)?;
-            sums.push(value.alias(part(&metric.id, side)));
+            told.push(aggregates.out_of(value).alias(part(&metric.id, side)));
         }
     }
     let groups = in_groups(things, accounts, groupings, &customers).map(|rows| {
-        let key = [PERIOD, DIMENSION, MEMBER, "item"].map(col);
-        rows.group_by(key).agg(sums.clone())
+        rows.group_by(key.clone())
+            .agg(aggregates.columns())
+            .select(told.clone())
     });
     concat(groups.collect::<Vec<_>>(), UnionArgs::default())
 }
