@@ -10,7 +10,7 @@ mod history;
 use crate::columns::*;
 use crate::facts::movements::{self, Ledger};
 use crate::facts::spine::{self, IS_THERE, SLOT, Spine};
-use crate::facts::{Context, Inputs, attributes, cost, money, mrr, revenue, usage};
+use crate::facts::{Context, Hold, Inputs, attributes, cost, money, mrr, revenue, summed, usage};
 use crate::period::PeriodRange;
 use chrono::{DateTime, Utc};
 use polars::prelude::*;
@@ -18,6 +18,9 @@ use polars::prelude::*;
 pub use families::Details;
 pub use ground::Ground;
 pub use history::{History, history};
+
+/// Whether a row of the spine is there in the end: an account that was merged away has none.
+const IS_KEPT: &str = "__is_kept";
 
 /// The facts of every account in every period of a range. Built by [`account_periods`] only.
 #[derive(Clone)]
@@ -31,25 +34,21 @@ pub struct AccountPeriods {
 }
 
 /// One row per period: `period_index`, `period_start`, `period_end`, `days_in_period`, `is_complete`.
-pub fn periods(context: Context, as_of: DateTime<Utc>) -> PolarsResult<LazyFrame> {
+pub fn periods(context: Context, as_of: DateTime<Utc>) -> PolarsResult<DataFrame> {
     let calendar = context.calendar;
     let all: Vec<_> = context
         .range
         .indices()
         .map(|index| calendar.period(index))
         .collect();
-    let frame = df!(
+    df!(
         PERIOD => all.iter().map(|period| period.index).collect::<Vec<_>>(),
         PERIOD_START => all.iter().map(|period| period.start).collect::<Vec<_>>(),
         PERIOD_END => all.iter().map(|period| period.end).collect::<Vec<_>>(),
         "days_in_period" => all.iter().map(|period| (period.end - period.start).num_days()).collect::<Vec<_>>(),
         IS_COMPLETE => all.iter().map(|period| calendar.is_complete(period, as_of)).collect::<Vec<_>>(),
-    )?;
-    Ok(frame.lazy())
+    )
 }
-
-/// Keeps a frame in memory, under a name that a profile shows: the run's, which alone collects.
-pub type Hold<'a> = &'a dyn Fn(&'static str, LazyFrame) -> PolarsResult<LazyFrame>;
 
 /// Joins all facts onto the spine. `window_days` is how far the scores look back.
 pub fn account_periods(
@@ -61,81 +60,81 @@ pub fn account_periods(
     hold: Hold,
 ) -> PolarsResult<AccountPeriods> {
     let (rates, versions) = (ground.rates.clone(), ground.versions.clone());
-    let signs = ground.first_signs.clone();
-    let spine = Spine::of(signs, &inputs.account_map, context, hold)?;
+    let map = &inputs.account_map;
+    let of_account = attributes::at_all_times(inputs);
+    let accounts = ground.first_signs.clone();
+    let accounts = accounts.left_join(of_account, col(ACCOUNT_ID), col(ACCOUNT_ID));
+    let spine = Spine::of(accounts, map, context, hold)?;
     let range = movements::snapshot_range(context);
     let snapshots = mrr::snapshots(versions.clone(), rates.clone(), range, context);
     let ledger = Ledger {
         versions: versions.clone(),
         rates: rates.clone(),
-        snapshots: hold("snapshots", snapshots)?,
+        snapshots: hold("snapshots", snapshots)?.lazy(),
         range,
     };
     let origins = ground.origins.clone();
     let origins = mrr::origins_by_period(origins, &spine, inputs, context)?;
-    let origins = hold("origins", origins)?;
+    let origins = hold("origins", origins)?.lazy();
     let products = movements::product_movements(&ledger, &spine, origins.clone(), inputs, context)?;
-    let products = hold("products", products)?;
+    let products = hold("products", products)?.lazy();
     let churn_causes =
         movements::causes_of_churn(products.clone(), versions.clone(), inputs, context);
-    let churn_causes = hold("causes of churn", churn_causes)?;
+    let churn_causes = hold("causes of churn", churn_causes)?.lazy();
     let movements = movements::account_movements(products.clone(), churn_causes.clone(), context);
+    let described = ["movement", "stays", "revalued", "churn_cause"];
+    let plans = attributes::main_plans(ledger.snapshots.clone(), &spine, inputs, context.range)?;
     let trials = mrr::trials(versions.clone(), rates.clone(), context);
+    let trials = summed(trials, [(col("trial_mrr"), "trial_mrr")], map, context);
 
-    let history = histories(inputs, ground, &spine, context, window_days)?;
-    let left = |facts: LazyFrame, more: LazyFrame| spine.joined(facts, more);
-    let by_slot = |facts: LazyFrame, more: LazyFrame| {
-        facts.join(more, [col(SLOT)], [col(SLOT)], spine::left())
-    };
-    let described = by_name(
-        ["movement", "stays", "revalued", "churn_cause"],
-        true,
-        false,
-    );
-    let mut facts = by_slot(history, movements.drop(described));
-    facts = by_slot(facts, origins);
-    facts = left(
-        facts,
-        inputs
-            .account_map
-            .applied(trials, context.range)
-            .group_by([col(PERIOD), col(ACCOUNT_ID)])
-            .agg([col("trial_mrr").sum()]),
-    );
-    facts = by_slot(
-        facts,
-        attributes::main_plans(ledger.snapshots.clone(), &spine, inputs, context.range)?,
-    );
+    let mut parts = vec![
+        histories(inputs, ground, &spine, context, window_days)?,
+        spine.beside(movements.drop(by_name(described, true, false))),
+        spine.beside(origins),
+        spine.beside(plans),
+        spine.with(trials),
+    ];
     if let Some(usage) = &inputs.usage {
-        let map = &inputs.account_map;
-        facts = left(facts, usage.per_period(map, context)?);
+        parts.push(spine.with(usage.per_period(map, context)?));
         if !map.is_empty() {
             let exact = usage::merged_active_days(usage.merged.clone(), map, window_days, context);
-            facts = left(facts, exact).with_column(
-                coalesce(&[col("merged_active_days"), col("window_active_days")])
-                    .alias("window_active_days"),
-            );
+            parts.push(spine.with(exact));
         }
     }
-    facts = attributes::with_attributes(facts, inputs, context.calendar, context.range);
-    facts = facts.left_join(periods(context, as_of)?, col(PERIOD), col(PERIOD));
-    let facts = finished(facts, inputs, context)?;
+    let attributes = attributes::by_period(inputs, context.calendar, context.range);
+    parts.extend(attributes.map(|attributes| spine.with(attributes)));
     let details = families::details(inputs, context, hold)?;
-    let facts = families::with_families(facts, &spine, inputs, &details, rates.clone(), context)?;
-    let facts = spine::without_places(facts);
+    parts.extend(families::families(
+        &spine,
+        inputs,
+        &details,
+        rates.clone(),
+        context,
+    )?);
+    let mut facts = spine::side_by_side(parts)?;
+    if !map.is_empty() {
+        facts = facts.filter(col(IS_KEPT));
+        if inputs.usage.is_some() {
+            let exact = [col("merged_active_days"), col("window_active_days")];
+            facts = facts.with_column(coalesce(&exact).alias("window_active_days"));
+        }
+    }
+    let facts = finished(facts, inputs, as_of, context)?;
+    let facts = families::with_targets(facts, inputs, context);
+    let facts = spine::without_places(facts).drop(by_name([IS_KEPT], false, false));
     let facts = families::with_missing_facts(facts, context)?;
     // What rules read as a condition.
     let community_active = col("community_active_accounts").gt(lit(0i64));
     let facts = facts.with_column(community_active.alias("community_active"));
-    let facts = with_costs(hold("facts", facts)?, inputs, rates, context)?;
+    let facts = with_costs(hold("facts", facts)?.lazy(), inputs, rates, context)?;
 
     let key = || [col(PERIOD), col(ACCOUNT_ID)];
     let products = products
         .join(churn_causes, key(), key(), JoinArgs::new(JoinType::Left))
         .drop(by_name([SLOT], true, false));
     Ok(AccountPeriods {
-        facts: hold("costs", facts)?,
-        products: hold("ledger", products)?,
+        facts: hold("costs", facts)?.lazy(),
+        products: hold("ledger", products)?.lazy(),
         details,
     })
 }
@@ -152,19 +151,21 @@ fn with_costs(
         None => facts,
         Some(costs) => {
             let map = &inputs.account_map;
-            let costs = cost::per_period(costs.clone(), facts.clone(), rates, map, context)?;
+            let mut costs = cost::per_period(costs.clone(), facts.clone(), rates, map, context)?;
             let nulls = cost::KINDS.map(|(_, column)| column);
+            let zeros = families::zeros(&mut costs)?;
             let key = || [col(PERIOD), col(ACCOUNT_ID)];
-            let join = |facts: LazyFrame, costs: LazyFrame| {
-                facts.join(costs, key(), key(), JoinArgs::new(JoinType::Left))
-            };
-            families::with_zeros(facts.drop(by_name(nulls, true, false)), costs, &join)?
+            facts
+                .drop(by_name(nulls, true, false))
+                .join(costs, key(), key(), JoinArgs::new(JoinType::Left))
+                .with_columns(zeros)
         }
     };
     families::without_empty(facts)
 }
 
-/// The rows of the spine with all that accumulates over an account's life: sign-up, revenue, last payment, last use, windows.
+/// The rows of the spine with all that accumulates over an account's life: sign-up, revenue, last payment, last use, windows. Where
+/// accounts are merged, [`IS_KEPT`] tells which rows there are in the end.
 fn histories(
     inputs: &Inputs,
     ground: &Ground,
@@ -172,17 +173,7 @@ fn histories(
     context: Context,
     window_days: i32,
 ) -> PolarsResult<LazyFrame> {
-    let signups = inputs
-        .accounts
-        .clone()
-        .group_by([col(ACCOUNT_ID)])
-        .agg([col("signup_date").min().alias("signup")]);
-    let rows =
-        spine
-            .rows
-            .clone()
-            .join(signups, [col(ACCOUNT_ID)], [col(ACCOUNT_ID)], spine::left());
-    let mut parts = vec![rows];
+    let mut parts = vec![spine.rows.clone()];
     let mut sums: Vec<&str> = Vec::new();
     let mut latest = Vec::new();
     if let Some(daily) = ground.daily_revenue.clone() {
@@ -209,9 +200,15 @@ fn histories(
     if map.is_empty() {
         return Ok(history);
     }
+    let own: Vec<Expr> = ["signup"]
+        .iter()
+        .chain(&sums)
+        .chain(&latest)
+        .map(|name| col(*name))
+        .collect();
     let mut merged = vec![col("signup").min()];
-    merged.extend(sums.into_iter().map(|name| col(name).sum()));
-    merged.extend(latest.into_iter().map(|name| col(name).max()));
+    merged.extend(sums.iter().map(|name| col(*name).sum()));
+    merged.extend(latest.iter().map(|name| col(*name).max()));
     let is_merged = || map.involves(col(ACCOUNT_ID));
     let apart = history.clone().filter(is_merged().not());
     let parts = history.filter(is_merged().and(col(IS_THERE)));
@@ -219,11 +216,11 @@ fn histories(
         .applied(parts, context.range)
         .group_by([col(PERIOD), col(ACCOUNT_ID)])
         .agg(merged);
-    let args = UnionArgs {
-        diagonal: true,
-        ..UnionArgs::default()
-    };
-    concat([apart, spine.placed(parts)], args)
+    let columns = [&[col(SLOT)][..], &own].concat();
+    let kept = [apart, spine.placed(parts)].map(|rows| rows.select(columns.clone()));
+    let kept = concat(kept, UnionArgs::default())?.with_column(lit(true).alias(IS_KEPT));
+    let rows = spine.rows.clone().drop(by_name(["signup"], true, false));
+    spine::side_by_side(vec![rows, spine.beside(kept)])
 }
 
 /// Beside the causes of expansion and contraction.
@@ -268,7 +265,12 @@ const USAGE_COUNTS: [&str; 7] = [
 ];
 
 /// Zeros where an account has nothing, nulls where the input is not there, and what follows from both.
-fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult<LazyFrame> {
+fn finished(
+    facts: LazyFrame,
+    inputs: &Inputs,
+    as_of: DateTime<Utc>,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
     let has_invoices = inputs.invoice_lines.is_some();
     let has_usage = inputs.usage.is_some();
     let zero = || money::zero(context.currency);
@@ -334,13 +336,15 @@ fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult
         col(PERIOD_END).cast(DataType::Int64) - col("first_paid_date").cast(DataType::Int64);
     let seats = coalesce(&[col("seats"), col("quantity")]);
     let signup = || context.calendar.index_of_date(col("signup"));
-    let first_days = first_days(context)?;
-    let named = |name: &str, index: &str| {
-        first_days
-            .clone()
-            .rename(["index", "start"], [index, name], true)
-    };
+    let periods = periods(context, as_of)?.drop(PERIOD)?;
+    let (epoch, first_days) = first_days(context);
+    let first_day = |index: &str| looked_up(&first_days, col(index) - lit(epoch));
+    let of_period = periods.columns().iter().map(|column| {
+        let values = column.as_materialized_series();
+        looked_up(values, col(PERIOD) - lit(context.range.first)).alias(column.name().clone())
+    });
     Ok(facts
+        .with_columns(of_period.collect::<Vec<_>>())
         .with_columns(filled)
         .with_columns([
             // Rules see the seats of a customer, dimensions what the CRM says.
@@ -365,16 +369,16 @@ fn finished(facts: LazyFrame, inputs: &Inputs, context: Context) -> PolarsResult
                 .alias("signup_index"),
             col(CLOSING_MRR).alias("mrr"),
         ])
-        .left_join(
-            named(COHORT_FIRST_PAID, FIRST_PAID),
-            col(FIRST_PAID),
-            col(FIRST_PAID),
-        )
-        .left_join(
-            named(COHORT_SIGNUP, "signup_index"),
-            col("signup_index"),
-            col("signup_index"),
-        ))
+        .with_columns([
+            first_day(FIRST_PAID).alias(COHORT_FIRST_PAID),
+            first_day("signup_index").alias(COHORT_SIGNUP),
+        ]))
+}
+
+/// The value at `index`, which may be null or lie outside.
+fn looked_up(values: &Series, index: Expr) -> Expr {
+    let known = when(index.clone().gt_eq(lit(0))).then(index);
+    lit(values.clone()).gather(known.otherwise(lit(NULL)), true)
 }
 
 /// Money of a period as money of a month.
@@ -385,16 +389,16 @@ fn per_month(of_period: Expr, context: Context) -> Expr {
     money::to_minor_unit(per_month, context.currency)
 }
 
-/// `index`, `start` of every period since 1970.
-fn first_days(context: Context) -> PolarsResult<LazyFrame> {
-    let epoch = context.calendar.index_of(chrono::NaiveDate::default());
+/// The first day of every period since 1970, and the index of the first one.
+fn first_days(context: Context) -> (i32, Series) {
+    let calendar = context.calendar;
     let range = PeriodRange {
-        first: epoch,
+        first: calendar.index_of(chrono::NaiveDate::default()),
         last: context.range.last,
     };
     let starts: Vec<_> = range
         .indices()
-        .map(|index| context.calendar.start_of(index))
+        .map(|index| calendar.start_of(index))
         .collect();
-    Ok(df!("index" => range.indices().collect::<Vec<_>>(), "start" => starts)?.lazy())
+    (range.first, Series::new("first_day".into(), starts))
 }

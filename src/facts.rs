@@ -64,6 +64,9 @@ pub struct Context<'a> {
     pub range: PeriodRange,
 }
 
+/// Keeps a frame in memory, under a name that a profile shows: the run's, which alone collects.
+pub type Hold<'a> = &'a dyn Fn(&'static str, LazyFrame) -> PolarsResult<DataFrame>;
+
 /// Adds [`PERIOD`], that of the local date `day`, and leaves out what lies outside of the context's range. Rows without an
 /// account are [`UNALLOCATED`].
 pub(crate) fn in_period(frame: LazyFrame, day: Expr, context: Context) -> LazyFrame {

@@ -1,12 +1,11 @@
 //! The families of facts whose inputs may be missing: each is joined where its table is mapped, and null where it is not.
 
-use super::Hold;
 use crate::columns::*;
 use crate::config::UpsellBase;
 use crate::contract;
-use crate::facts::spine::{self, SLOT, Spine};
+use crate::facts::spine::{SLOT, Spine};
 use crate::facts::{
-    Context, Inputs, community, cost, onboarding, opportunity, support, survey, time, usage,
+    Context, Hold, Inputs, community, cost, onboarding, opportunity, support, survey, time, usage,
 };
 use polars::prelude::*;
 
@@ -32,7 +31,10 @@ pub(super) fn details(inputs: &Inputs, context: Context, hold: Hold) -> PolarsRe
     let features = inputs.features.clone();
     let surveys = inputs.surveys.clone();
     let entries = inputs.time_entries.clone();
-    let held = |name, rows: Option<LazyFrame>| rows.map(|rows| hold(name, rows)).transpose();
+    let held = |name, rows: Option<LazyFrame>| {
+        let rows = rows.map(|rows| hold(name, rows)).transpose()?;
+        PolarsResult::Ok(rows.map(IntoLazy::lazy))
+    };
     Ok(Details {
         onboardings: held("onboardings", durations.transpose()?)?,
         survey_items: held(
@@ -50,18 +52,20 @@ pub(super) fn details(inputs: &Inputs, context: Context, hold: Hold) -> PolarsRe
     })
 }
 
-/// Joins every mapped family onto account × period rows; 0 where an account has nothing of it.
-pub(super) fn with_families(
-    mut facts: LazyFrame,
+/// Every mapped family, beside the rows of the spine; 0 where an account has nothing of it.
+pub(super) fn families(
     spine: &Spine,
     inputs: &Inputs,
     details: &Details,
     rates: LazyFrame,
     context: Context,
-) -> PolarsResult<LazyFrame> {
+) -> PolarsResult<Vec<LazyFrame>> {
     let map = &inputs.account_map;
     let mut families = Vec::new();
     if let Some(opportunities) = &inputs.opportunities {
+        if context.policy.upsell_base == UpsellBase::Offered {
+            families.push(opportunity::offers(opportunities.clone(), map, context));
+        }
         families.push(opportunity::per_period(
             opportunities.clone(),
             rates,
@@ -88,66 +92,47 @@ pub(super) fn with_families(
     if let Some(entries) = &inputs.time_entries {
         families.push(time::per_period(entries.clone(), map, context));
     }
-    let join = |facts: LazyFrame, family: LazyFrame| spine.joined(facts, family);
-    for family in families {
-        facts = with_zeros(facts, family, &join)?;
-    }
+    let beside = |mut family: LazyFrame| {
+        let zeros = zeros(&mut family)?;
+        Ok(spine.with(family).with_columns(zeros))
+    };
+    let mut families = families
+        .into_iter()
+        .map(beside)
+        .collect::<PolarsResult<Vec<_>>>()?;
     if let Some(used) = &details.features {
-        let counts = spine
-            .placed(used.clone())
-            .group_by([col(SLOT)])
-            .agg([len().cast(DataType::Int64).alias("features_used")]);
-        facts = facts
-            .join(counts, [col(SLOT)], [col(SLOT)], spine::left())
-            .with_column(col("features_used").fill_null(lit(0i64)));
+        let count = len().cast(DataType::Int64).alias("features_used");
+        let counts = spine.placed(used.clone());
+        let counts = counts.group_by([col(SLOT)]).agg([count]);
+        families.push(spine.beside(counts).fill_null(lit(0i64)));
     }
-    with_targets(facts, inputs, &join, context)
+    Ok(families)
 }
 
-/// How a family is joined to the facts.
-type Join<'a> = &'a dyn Fn(LazyFrame, LazyFrame) -> LazyFrame;
-
-/// Joins a family by period and account; an account without a row of it has 0 in all its columns.
-pub(super) fn with_zeros(
-    facts: LazyFrame,
-    mut family: LazyFrame,
-    join: Join,
-) -> PolarsResult<LazyFrame> {
+/// The columns of a family, told by period and account: 0 where there is none.
+pub(super) fn zeros(family: &mut LazyFrame) -> PolarsResult<Vec<Expr>> {
     let schema = family.collect_schema()?;
     let own = schema
         .iter()
         .filter(|(name, _)| *name != PERIOD && *name != ACCOUNT_ID);
-    let zeros: Vec<Expr> = own
+    Ok(own
         .map(|(name, dtype)| col(name.clone()).fill_null(lit(0i64).cast(dtype.clone())))
-        .collect();
-    Ok(join(facts, family).with_columns(zeros))
+        .collect())
 }
 
 /// What upsell and cross-sell are shares of, and who of it bought.
-fn with_targets(
-    facts: LazyFrame,
-    inputs: &Inputs,
-    join: Join,
-    context: Context,
-) -> PolarsResult<LazyFrame> {
-    let (facts, upsell, cross_sell) = match (context.policy.upsell_base, &inputs.opportunities) {
-        (UpsellBase::Offered, Some(opportunities)) => {
-            let offers = opportunity::offers(opportunities.clone(), &inputs.account_map, context);
-            (
-                with_zeros(facts, offers, join)?,
-                "upsell_offered",
-                "cross_sell_offered",
-            )
-        }
-        _ => (facts, OPENING_CUSTOMERS, OPENING_CUSTOMERS),
+pub(super) fn with_targets(facts: LazyFrame, inputs: &Inputs, context: Context) -> LazyFrame {
+    let (upsell, cross_sell) = match (context.policy.upsell_base, &inputs.opportunities) {
+        (UpsellBase::Offered, Some(_)) => ("upsell_offered", "cross_sell_offered"),
+        _ => (OPENING_CUSTOMERS, OPENING_CUSTOMERS),
     };
     let of = |target: &str, bought: &str| col(target) * col(bought);
-    Ok(facts.with_columns([
+    facts.with_columns([
         col(upsell).alias("upsell_target_accounts"),
         col(cross_sell).alias("cross_sell_target_accounts"),
         of(upsell, "upsold_accounts").alias("upsold_target_accounts"),
         of(cross_sell, "cross_sold_accounts").alias("cross_sold_target_accounts"),
-    ]))
+    ])
 }
 
 /// Accounts and local days that the further inputs tell of: signs of life.

@@ -1,11 +1,11 @@
 //! What every step of a run stands on.
 
-use super::{Hold, families};
+use super::families;
 use crate::columns::*;
 use crate::facts::movements;
-use crate::facts::spine::{self, NUMBER};
+use crate::facts::spine::{self, FIRST_SIGN, NUMBER};
 use crate::facts::usage::Usage;
-use crate::facts::{Context, Inputs, cost, fx, mrr, opportunity, revenue};
+use crate::facts::{Context, Hold, Inputs, cost, fx, mrr, opportunity, revenue};
 use polars::prelude::*;
 
 /// What is the same in every step of a run: made once, for all periods up to the last one.
@@ -20,7 +20,7 @@ pub struct Ground {
     pub daily_revenue: Option<LazyFrame>,
     /// See [`Usage::days`], with the accounts' numbers.
     pub usage_days: Option<LazyFrame>,
-    /// `account_id`, its number, `first_sign`: the period of each account's first sign of life.
+    /// `account_id`, its number, and the period of its first sign of life.
     pub(super) first_signs: LazyFrame,
     /// Versions, invoices, opportunities and costs whose currency has no rate in a period: `period_index`, `currency`.
     pub missing_rates: LazyFrame,
@@ -30,29 +30,29 @@ impl Ground {
     /// `context` has all periods that the run goes through, and those that it looks back at.
     pub fn of(inputs: &Inputs, context: Context, hold: Hold) -> PolarsResult<Self> {
         let rates = fx::period_rates(inputs.fx_rates.clone(), context)?;
-        let rates = hold("rates", rates)?;
-        let versions = hold("versions", mrr::versions(inputs, context))?;
+        let rates = hold("rates", rates)?.lazy();
+        let versions = hold("versions", mrr::versions(inputs, context))?.lazy();
         let origins = mrr::origins(versions.clone(), rates.clone(), context);
         let daily_revenue = match &inputs.invoice_lines {
             None => None,
             Some(lines) => {
                 let daily = revenue::daily(lines.clone(), rates.clone(), context);
-                Some(hold("daily revenue", daily)?)
+                Some(hold("daily revenue", daily)?.lazy())
             }
         };
         let first_signs = first_signs(inputs, daily_revenue.clone(), context)?;
-        let first_signs = hold("first signs", spine::numbered(first_signs))?;
+        let first_signs = hold("first signs", spine::numbered(first_signs))?.lazy();
         let numbers = || first_signs.clone().select([col(ACCOUNT_ID), col(NUMBER)]);
-        let with_numbers = |name, rows: LazyFrame| {
+        let with_numbers = |name, rows: LazyFrame| -> PolarsResult<LazyFrame> {
             let rows = rows.inner_join(numbers(), col(ACCOUNT_ID), col(ACCOUNT_ID));
-            hold(name, rows)
+            Ok(hold(name, rows)?.lazy())
         };
         let daily_revenue = daily_revenue.map(|daily| with_numbers("revenue by number", daily));
         let usage_days = inputs.usage.as_ref().map(|usage| usage.days.clone());
         let usage_days = usage_days.map(|days| with_numbers("usage by number", days));
         Ok(Self {
             missing_rates: missing_rates(inputs, &versions, &rates, context)?,
-            origins: hold("origins", origins)?,
+            origins: hold("origins", origins)?.lazy(),
             daily_revenue: daily_revenue.transpose()?,
             usage_days: usage_days.transpose()?,
             first_signs,
@@ -86,7 +86,7 @@ fn missing_rates(
     Ok(concat(missing, UnionArgs::default())?.unique(None, UniqueKeepStrategy::Any))
 }
 
-/// `account_id`, `first_sign`: the period of each account's first sign of life.
+/// `account_id` and [`FIRST_SIGN`].
 fn first_signs(
     inputs: &Inputs,
     daily_revenue: Option<LazyFrame>,
@@ -105,20 +105,20 @@ fn first_signs(
     let mut first_signs = concat(signs, UnionArgs::default())?
         .filter(col("day").is_not_null())
         .group_by([col(ACCOUNT_ID)])
-        .agg([calendar.index_of_date(col("day").min()).alias("first_sign")]);
+        .agg([calendar.index_of_date(col("day").min()).alias(FIRST_SIGN)]);
     let merged: Vec<&str> = inputs.account_map.involved().into_iter().collect();
     if !merged.is_empty() {
         // They have a place even if no sign is their own.
         let never = vec![i32::MAX; merged.len()];
-        let merged = df!(ACCOUNT_ID => merged, "first_sign" => never)?.lazy();
+        let merged = df!(ACCOUNT_ID => merged, FIRST_SIGN => never)?.lazy();
         first_signs = concat([first_signs, merged], UnionArgs::default())?
             .group_by([col(ACCOUNT_ID)])
-            .agg([col("first_sign").min()]);
+            .agg([col(FIRST_SIGN).min()]);
     }
     if !families::may_be_unallocated(inputs) {
         return Ok(first_signs);
     }
     // The rows in which there is nothing are taken away at the end.
-    let from_the_first = df!(ACCOUNT_ID => [UNALLOCATED], "first_sign" => [context.range.first])?;
+    let from_the_first = df!(ACCOUNT_ID => [UNALLOCATED], FIRST_SIGN => [context.range.first])?;
     concat([first_signs, from_the_first.lazy()], UnionArgs::default())
 }

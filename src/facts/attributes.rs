@@ -10,33 +10,34 @@ use polars::prelude::*;
 /// Columns that subscriptions lend to dimensions and rules.
 pub const PLAN_COLUMNS: [&str; 3] = ["plan_id", "plan_family", "plan_tier"];
 
-/// Adds to rows of `period_index`, `account_id` the account's attributes as of the period's end; without history the
-/// current ones.
-pub fn with_attributes(
-    spine: LazyFrame,
-    inputs: &Inputs,
-    calendar: &Calendar,
-    range: PeriodRange,
-) -> LazyFrame {
-    let attributes = inputs
-        .accounts
-        .clone()
-        .drop(by_name(["signup_date"], true, false));
-    if !inputs.is_historised {
-        let attributes = attributes.drop(by_name(["valid_from", "valid_to"], true, false));
-        return spine.left_join(attributes, col(ACCOUNT_ID), col(ACCOUNT_ID));
+/// What accounts are, whenever: `account_id` and, without history, their attributes of today.
+pub fn at_all_times(inputs: &Inputs) -> LazyFrame {
+    let signup = col("signup_date").min().alias("signup");
+    let accounts = inputs.accounts.clone();
+    if inputs.is_historised {
+        return accounts.group_by([col(ACCOUNT_ID)]).agg([signup]);
     }
+    let of_history = by_name(["valid_from", "valid_to"], true, false);
+    let signup = ["signup_date"].map(|date| col(date).alias("signup"));
+    accounts
+        .with_columns(signup)
+        .drop(of_history)
+        .drop(by_name(["signup_date"], true, false))
+}
+
+/// With history, the attributes of an account as of each period's end, by `period_index` and `account_id`.
+pub fn by_period(inputs: &Inputs, calendar: &Calendar, range: PeriodRange) -> Option<LazyFrame> {
+    if !inputs.is_historised {
+        return None;
+    }
+    let attributes = inputs.accounts.clone();
+    let attributes = attributes.drop(by_name(["signup_date"], true, false));
     let since = calendar
         .index_of_instant(col("valid_from"))
         .fill_null(lit(i32::MIN / 2));
     let until = calendar.index_of_instant(col("valid_to")) - lit(1);
-    let valid = each_period(attributes, since, until, range).drop(by_name(
-        ["valid_from", "valid_to"],
-        true,
-        false,
-    ));
-    let key = [col(PERIOD), col(ACCOUNT_ID)];
-    spine.join(valid, key.clone(), key, JoinArgs::new(JoinType::Left))
+    let valid = each_period(attributes, since, until, range);
+    Some(valid.drop(by_name(["valid_from", "valid_to"], true, false)))
 }
 
 /// By row of the spine, [`SLOT`], the [`PLAN_COLUMNS`] of the version with the greatest MRR at the period's end or, where the account

@@ -76,6 +76,6 @@ pub fn per_period(
         Window::Days(window_days),
     )?;
     let paid = daily.filter(col("invoices").gt(lit(0i64)));
-    let last = spine.latest_days(paid, "last_payment", context);
+    let last = spine.latest_days(paid, "last_payment", context)?;
     spine::side_by_side(vec![in_period, to_date, over_year, over_window, last])
 }

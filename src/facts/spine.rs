@@ -5,7 +5,7 @@
 //! rows: no grouping by text, no sorting.
 
 use super::merges::AccountMap;
-use super::{Context, each_period};
+use super::{Context, Hold, each_period};
 use crate::columns::{ACCOUNT_ID, PERIOD};
 use polars::prelude::*;
 
@@ -17,28 +17,33 @@ pub const NUMBER: &str = "__number";
 const BASE: &str = "__base";
 /// First period of a row's account.
 const FIRST: &str = "__first";
+/// Period of an account's first sign of life.
+pub const FIRST_SIGN: &str = "__first_sign";
 /// Whether an account was there already; only one that takes part in a merge may not have been.
 pub const IS_THERE: &str = "__is_there";
 
 #[derive(Clone)]
 pub struct Spine {
-    /// [`SLOT`], `account_id`, `period_index`, [`IS_THERE`], in the order of [`SLOT`], which has no gaps.
+    /// [`SLOT`], `account_id`, `period_index`, [`IS_THERE`], and what else is known of the account, in the order of [`SLOT`], which
+    /// has no gaps.
     pub rows: LazyFrame,
+    height: usize,
     /// One row per account: `account_id`, and where its rows are.
     accounts: LazyFrame,
 }
 
 impl Spine {
-    /// `first_signs`: the period of each account's first sign of life, [`numbered`]. `hold` keeps a frame in memory.
+    /// `first_signs`: every account's [`FIRST_SIGN`], [`numbered`], with whatever else all of its rows have. `hold`
+    /// keeps a frame in memory.
     pub fn of(
         first_signs: LazyFrame,
         map: &AccountMap,
         context: Context,
-        hold: &dyn Fn(&'static str, LazyFrame) -> PolarsResult<LazyFrame>,
+        hold: Hold,
     ) -> PolarsResult<Self> {
         let range = context.range;
-        let is_before = col("first_sign").lt(lit(range.first));
-        let has_begun = col("first_sign").lt_eq(lit(range.last));
+        let is_before = col(FIRST_SIGN).lt(lit(range.first));
+        let has_begun = col(FIRST_SIGN).lt_eq(lit(range.last));
         // A surviving account may take over facts from before its own first sign, and have none of its own.
         let is_merged = || map.involves(col(ACCOUNT_ID));
         let (is_from_the_first, is_in) = match map.is_empty() {
@@ -47,25 +52,24 @@ impl Spine {
         };
         let first = when(is_from_the_first)
             .then(lit(range.first))
-            .otherwise(col("first_sign"));
+            .otherwise(col(FIRST_SIGN));
         let count = (lit(i64::from(range.last) + 1) - col(FIRST)).cast(DataType::Int64);
         let accounts = first_signs
             .filter(is_in)
             .sort([NUMBER], SortMultipleOptions::default())
             .with_column(first.cast(DataType::Int32).alias(FIRST))
             .with_column((count.clone().cum_sum(false) - count).alias(BASE));
-        let accounts = hold("accounts", accounts)?;
+        let accounts = hold("accounts", accounts)?.lazy();
         let open = lit(NULL).cast(DataType::Int32);
-        let rows = each_period(accounts.clone(), col(FIRST), open, range).select([
-            slot().alias(SLOT),
-            col(BASE),
-            col(ACCOUNT_ID),
-            col(PERIOD),
-            col("first_sign").lt_eq(col(PERIOD)).alias(IS_THERE),
-        ]);
+        let is_there = col(FIRST_SIGN).lt_eq(col(PERIOD));
+        let rows = each_period(accounts.clone(), col(FIRST), open, range)
+            .with_columns([slot().alias(SLOT), is_there.alias(IS_THERE)])
+            .drop(by_name([NUMBER, FIRST, FIRST_SIGN], true, false));
+        let rows = hold("spine", rows)?;
         Ok(Self {
-            rows: hold("spine", rows)?,
-            accounts,
+            height: rows.height(),
+            rows: rows.lazy(),
+            accounts: accounts.select([NUMBER, ACCOUNT_ID, FIRST, BASE].map(col)),
         })
     }
 
@@ -81,12 +85,27 @@ impl Spine {
             .drop(by_name([FIRST, BASE], true, false))
     }
 
-    /// Joins facts, one row per period and account, onto rows of the spine.
-    pub fn joined(&self, rows: LazyFrame, facts: LazyFrame) -> LazyFrame {
-        let facts = self
-            .placed(facts)
-            .drop(by_name([PERIOD, ACCOUNT_ID], true, false));
-        rows.join(facts, [col(SLOT)], [col(SLOT)], left())
+    /// The columns of facts, of which every row of the spine has one at most, told by its [`SLOT`]: one row for each of the spine's, in
+    /// their order, null where there is no fact. Not a join, because a row's place is known.
+    pub fn beside(&self, facts: LazyFrame) -> LazyFrame {
+        let height = self.height;
+        let without_slot = |schema: &Schema| {
+            let mut schema = schema.clone();
+            schema.shift_remove(SLOT);
+            Ok(Arc::new(schema))
+        };
+        facts.map(
+            move |facts| scattered(facts, height),
+            OptFlags::empty(),
+            Some(Arc::new(without_slot)),
+            Some("beside the spine"),
+        )
+    }
+
+    /// [`Self::beside`] for facts told by `period_index` and `account_id`; those that are not in the spine are left out.
+    pub fn with(&self, facts: LazyFrame) -> LazyFrame {
+        let placed = self.placed(facts);
+        self.beside(placed.drop(by_name([PERIOD, ACCOUNT_ID], true, false)))
     }
 
     /// For each row, the sum of the columns `names` of all `entries` ([`NUMBER`], `period_index`) up to its period.
@@ -105,23 +124,21 @@ impl Spine {
             (total() - before).alias(*name)
         });
         let result = names.iter().map(|name| col(*name));
-        Ok(self
-            .rows
-            .clone()
-            .select([col(SLOT), col(BASE)])
-            .join(
-                entries.group_by([col(SLOT)]).agg(sums),
-                [col(SLOT)],
-                [col(SLOT)],
-                left(),
-            )
+        let places = self.rows.clone().select([col(BASE)]);
+        let entries = self.beside(entries.group_by([col(SLOT)]).agg(sums));
+        Ok(side_by_side(vec![places, entries])?
             .with_columns(known.collect::<Vec<_>>())
             .with_columns(running.collect::<Vec<_>>())
-            .select([col(SLOT)].into_iter().chain(result).collect::<Vec<_>>()))
+            .select(result.collect::<Vec<_>>()))
     }
 
     /// For each row, the latest `day` in the rows of its account ([`NUMBER`]) up to the period's end, as `name` (null if there is none).
-    pub fn latest_days(&self, daily: LazyFrame, name: &str, context: Context) -> LazyFrame {
+    pub fn latest_days(
+        &self,
+        daily: LazyFrame,
+        name: &str,
+        context: Context,
+    ) -> PolarsResult<LazyFrame> {
         // Account and day in one number that grows with both; the smallest day stands for none.
         const DAYS: i64 = 1 << 32;
         const NEVER: i64 = 0;
@@ -138,19 +155,14 @@ impl Spine {
         let known = col(BASE) * lit(DAYS) + col(name).fill_null(lit(NEVER));
         let latest = known.cum_max(false) - col(BASE) * lit(DAYS);
         let day = (col(name) - lit(DAYS / 2)).cast(DataType::Int32);
-        self.rows
-            .clone()
-            .select([col(SLOT), col(BASE)])
-            .join(of_period, [col(SLOT)], [col(SLOT)], left())
+        let places = self.rows.clone().select([col(BASE)]);
+        Ok(side_by_side(vec![places, self.beside(of_period)])?
             .with_column(latest.alias(name))
-            .select([
-                col(SLOT),
-                when(col(name).gt(lit(NEVER)))
-                    .then(day)
-                    .otherwise(lit(NULL))
-                    .cast(DataType::Date)
-                    .alias(name),
-            ])
+            .select([when(col(name).gt(lit(NEVER)))
+                .then(day)
+                .otherwise(lit(NULL))
+                .cast(DataType::Date)
+                .alias(name)]))
     }
 
     /// Entries of numbered accounts, at the row from which on they count.
@@ -180,18 +192,13 @@ pub fn numbered(accounts: LazyFrame) -> LazyFrame {
         .with_column(col(NUMBER).cast(DataType::Int64))
 }
 
-/// Puts what [`Spine::running_sums`] and [`Spine::latest_days`] give beside each other, and beside the rows of the spine: they have the
-/// same rows in the same order.
+/// Puts frames that have the rows of the spine, in their order, beside each other.
 pub fn side_by_side(parts: Vec<LazyFrame>) -> PolarsResult<LazyFrame> {
-    let drop_slot = |part: LazyFrame| part.drop(by_name([SLOT], true, false));
-    let mut parts = parts.into_iter();
-    let first = parts.next().unwrap_or_default();
-    let all = [first].into_iter().chain(parts.map(drop_slot));
     let options = HConcatOptions {
         strict: true,
         ..HConcatOptions::default()
     };
-    concat_lf_horizontal(all.collect::<Vec<_>>(), options)
+    concat_lf_horizontal(parts, options)
 }
 
 /// Rows without what says where they are.
@@ -199,12 +206,19 @@ pub fn without_places(rows: LazyFrame) -> LazyFrame {
     rows.drop(by_name([SLOT, BASE, IS_THERE], false, false))
 }
 
-/// A left join that keeps the order of the rows.
-pub fn left() -> JoinArgs {
-    JoinArgs {
-        maintain_order: MaintainOrderJoin::Left,
-        ..JoinArgs::new(JoinType::Left)
+/// Every row of `facts` at its [`SLOT`] of so many.
+fn scattered(facts: DataFrame, height: usize) -> PolarsResult<DataFrame> {
+    let mut rows: Vec<Option<IdxSize>> = vec![None; height];
+    let slots = facts.column(SLOT)?.i64()?;
+    for (row, slot) in (0..).zip(slots.iter()) {
+        let slot = slot.and_then(|slot| usize::try_from(slot).ok());
+        let place = slot.and_then(|slot| rows.get_mut(slot));
+        let place = place.filter(|place| place.is_none());
+        let one = || polars_err!(ComputeError: "two facts of a kind for one account and period");
+        *place.ok_or_else(one)? = Some(row);
     }
+    let rows = IdxCa::from_slice_options("row".into(), &rows);
+    facts.drop(SLOT)?.take(&rows)
 }
 
 fn slot() -> Expr {

@@ -168,7 +168,7 @@ pub fn recency(spine: &Spine, days: LazyFrame, context: Context) -> PolarsResult
     ];
     let counts = spine.running_sums(entries, &["window_active_days"], context)?;
     let last_days = days.select([col(NUMBER), col("last_day").alias("day")]);
-    let last = spine.latest_days(last_days, "last_use", context);
+    let last = spine.latest_days(last_days, "last_use", context)?;
     spine::side_by_side(vec![counts, last])
 }
 

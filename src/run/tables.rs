@@ -63,7 +63,7 @@ pub(super) fn tables(
     let Some(shape) = shape else {
         return Ok(Vec::new());
     };
-    let all_periods = periods(from.context, from.as_of)?;
+    let all_periods = periods(from.context, from.as_of)?.lazy();
     let kpis = match needs_kpis(wanted) {
         true => part("kpis", || collected(kpis(from, &known, shape)?))?.lazy(),
         false => LazyFrame::default(),
@@ -317,7 +317,7 @@ fn frame(
             };
             Ok(marts::with_cohort_start(
                 triangle,
-                periods(context, from.as_of)?,
+                periods(context, from.as_of)?.lazy(),
             ))
         }
         "survival" => {

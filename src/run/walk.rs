@@ -235,8 +235,8 @@ fn context_of(pipeline: &Pipeline, range: PeriodRange) -> Context<'_> {
 }
 
 /// A frame kept in memory, so that what follows computes it once.
-fn held(name: &'static str, frame: LazyFrame) -> PolarsResult<LazyFrame> {
-    Ok(part(name, || collected(frame))?.lazy())
+fn held(name: &'static str, frame: LazyFrame) -> PolarsResult<DataFrame> {
+    part(name, || collected(frame))
 }
 
 /// The first period that lacks a rate, and all that are missing. What comes after it counts amounts that nobody can convert.

@@ -125,6 +125,11 @@ pub fn recency(
             col("day").max().alias("last_use"),
         ]);
     spine
-        .join(days, [col(SLOT)], [col(SLOT)], spine::left())
+        .join(
+            days,
+            [col(SLOT)],
+            [col(SLOT)],
+            JoinArgs::new(JoinType::Left),
+        )
         .with_column(col("window_active_days").fill_null(lit(0i64)))
 }

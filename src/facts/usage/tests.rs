@@ -250,14 +250,14 @@ fn facts_are_those_of_the_reference() {
         let own = sorted(zeros(usage.per_period(&map, context).unwrap()), &key);
         assert!(own.equals_missing(&expected), "{what}\n{own}\n{expected}");
 
-        let first = lit(context.range.first - 1).alias("first_sign");
+        let first = lit(context.range.first - 1).alias(spine::FIRST_SIGN);
         let accounts = daily
             .clone()
             .select([col(ACCOUNT_ID)])
             .unique(None, UniqueKeepStrategy::Any)
             .with_column(first);
-        let hold = |_: &'static str, frame: LazyFrame| Ok(frame.collect()?.lazy());
-        let accounts = hold("accounts", spine::numbered(accounts)).unwrap();
+        let hold = |_: &'static str, frame: LazyFrame| frame.collect();
+        let accounts = hold("accounts", spine::numbered(accounts)).unwrap().lazy();
         let numbers = accounts.clone().select([col(ACCOUNT_ID), col(NUMBER)]);
         let spine = Spine::of(accounts, &AccountMap::default(), context, &hold).unwrap();
         let rows = spine
@@ -268,7 +268,7 @@ fn facts_are_those_of_the_reference() {
         let days = usage.days.clone();
         let days = days.left_join(numbers, col(ACCOUNT_ID), col(ACCOUNT_ID));
         let own = recency(&spine, days, context).unwrap();
-        let own = rows.join(own, [col(SLOT)], [col(SLOT)], spine::left());
+        let own = spine::side_by_side(vec![rows, own]).unwrap();
         let (own, expected) = (sorted(own, &key), sorted(expected, &key));
         assert!(own.equals_missing(&expected), "{what}\n{own}\n{expected}");
 
