@@ -161,7 +161,10 @@ fn with_costs(
                 .with_columns(zeros)
         }
     };
-    families::without_empty(facts)
+    match families::may_be_unallocated(inputs) {
+        true => families::without_empty(facts),
+        false => Ok(facts),
+    }
 }
 
 /// The rows of the spine with all that accumulates over an account's life: sign-up, revenue, last payment, last use, windows. Where

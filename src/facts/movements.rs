@@ -3,6 +3,7 @@
 //! Opening and closing are two legs of the same snapshots, both seen with the merges of the period they open or close.
 //! So no window function looks back over rows, and any range of periods gives what its periods give one by one.
 
+use super::mrr::PRODUCT_NUMBER;
 use super::spine::{SLOT, Spine};
 use super::{Context, Inputs, fx, money, mrr};
 use crate::columns::*;
@@ -86,7 +87,11 @@ fn product_legs(ledger: &Ledger, spine: &Spine, inputs: &Inputs, context: Contex
             .with_column((col(PERIOD) + lit(by)).alias(PERIOD))
             .filter(col(PERIOD).is_between(lit(range.first), lit(range.last), ClosedInterval::Both))
     };
-    let key = || vec![col(PERIOD), col(ACCOUNT_ID), col(PRODUCT)];
+    let key = || {
+        [PERIOD, ACCOUNT_ID, PRODUCT, PRODUCT_NUMBER]
+            .map(col)
+            .to_vec()
+    };
     let closing = shifted(0).select(
         [
             key(),
@@ -131,12 +136,16 @@ fn product_legs(ledger: &Ledger, spine: &Spine, inputs: &Inputs, context: Contex
     let zero = || money::zero(context.currency);
     let sum = |name: &str| col(name).sum().fill_null(zero());
     let count = |name: &str| col(name).sum().fill_null(lit(0i64));
+    // Row and product in one number: texts are dear to group by.
+    let row_and_product = col(SLOT) * lit(1i64 << 32) + col(PRODUCT_NUMBER);
     spine
         .placed(inputs.account_map.applied(legs, range))
-        .group_by([col(SLOT), col(PRODUCT)])
+        .group_by([row_and_product.alias("__row_and_product")])
         .agg([
+            col(SLOT).first(),
             col(PERIOD).first(),
             col(ACCOUNT_ID).first(),
+            col(PRODUCT).first(),
             sum("opening"),
             sum("revalued"),
             sum("opening_contract"),
@@ -152,6 +161,7 @@ fn product_legs(ledger: &Ledger, spine: &Spine, inputs: &Inputs, context: Contex
             col("opening_held").max().is_not_null(),
             col("closing_held").max().is_not_null(),
         ])
+        .drop(by_name(["__row_and_product"], true, false))
 }
 
 /// Splits each product's change into causes. They sum to it exactly: the last one takes what is left.
@@ -337,21 +347,19 @@ pub fn causes_of_churn(
     ];
 
     // An account that was merged away churns under its survivor's name, whose versions then include its own.
-    let involved: Vec<&str> = inputs.account_map.involved().into_iter().collect();
+    let map = &inputs.account_map;
     let plain = churned
         .clone()
         .inner_join(versions.clone(), col(ACCOUNT_ID), col(ACCOUNT_ID));
-    let candidates = if involved.is_empty() {
+    let candidates = if map.is_empty() {
         plain
     } else {
-        let names = lit(Series::new("involved".into(), involved)).implode(true);
-        let is_involved = col(ACCOUNT_ID).is_in(names, false);
+        let is_involved = map.involves(col(ACCOUNT_ID));
         let periods = churned
             .clone()
             .select([col(PERIOD)])
             .unique(None, UniqueKeepStrategy::Any);
-        let merged = inputs
-            .account_map
+        let merged = map
             .applied(
                 versions
                     .filter(is_involved.clone())

@@ -8,6 +8,8 @@ use crate::config::{AmountBasis, ChurnAt, DiscountPolicy};
 use crate::period::PeriodRange;
 use polars::prelude::*;
 
+/// Number of a row's product among all versions'.
+pub const PRODUCT_NUMBER: &str = "__product";
 /// Product of every plan where no `plans` table tells families apart.
 const ALL_PRODUCTS: &str = "(all)";
 const MICROS_PER_DAY: i64 = 86_400_000_000;
@@ -107,6 +109,7 @@ pub fn versions(inputs: &Inputs, context: Context) -> LazyFrame {
             col("status"),
             col("plan_id"),
             col(PRODUCT),
+            product_number().alias(PRODUCT_NUMBER),
             col("tier"),
             col(CURRENCY),
             col("quantity"),
@@ -119,6 +122,14 @@ pub fn versions(inputs: &Inputs, context: Context) -> LazyFrame {
             col("trial_first"),
             col("trial_last"),
         ])
+}
+
+fn product_number() -> Expr {
+    let dense = RankOptions {
+        method: RankMethod::Dense,
+        descending: false,
+    };
+    col(PRODUCT).rank(dense, None).cast(DataType::Int64)
 }
 
 fn earlier(a: Expr, b: Expr) -> Expr {
