@@ -1,7 +1,9 @@
 //! Many periods in one go: the same as one by one, after any number of kills, and when some of them fail.
 
 use crate::company::{AS_OF, Company, Dice};
-use crate::dated::{APRIL_IS_OVER, Dated, Key, results_of, text, times, written_since};
+use crate::dated::{
+    APRIL_IS_OVER, Dated, Key, results_of, results_of_last, text, times, written_since,
+};
 use crate::support::{
     self, Ran, assert_same_files, files_below, names_in, published_table, rows_as_text, temp_folder,
 };
@@ -62,16 +64,6 @@ fn kill_after(company: &Company, root: &Path, periods: usize, dice: &mut Dice) {
         !run.wait().unwrap().success(),
         "it ended before it was killed"
     );
-}
-
-/// What the last run to begin left alone, and what it is to publish.
-fn results_of_last(root: &Path) -> Value {
-    let runs = root.join("_cskpi/runs");
-    // One may have died before it could say anything.
-    let said = |id: &String| runs.join(id).join("run_results.json").exists();
-    let begun = |id: &String| text(&results_of(root, id)["started_at"]);
-    let ids = names_in(&runs).into_iter().filter(said);
-    results_of(root, &ids.max_by_key(begun).unwrap())
 }
 
 fn periods_with(results: &Value, status: &str) -> BTreeSet<String> {

@@ -2,7 +2,7 @@
 
 use crate::company::{Company, Dice, Lines};
 use crate::support::{self, Ran, assert_same_files, cskpi_with, files_below, says, temp_folder};
-use crate::{dated::results_of, python};
+use crate::{dated::results_of_last, python};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -93,8 +93,7 @@ impl Nightly {
 
 /// What the latest run says it read of a table.
 fn files_read(root: &Path, table: &str) -> (u64, u64) {
-    let runs = support::names_in(&root.join("_cskpi/runs"));
-    let results = results_of(root, runs.last().unwrap());
+    let results = results_of_last(root);
     let inputs = results["inputs"].as_array().unwrap();
     let input = inputs.iter().find(|input| input["table"] == table).unwrap();
     let number = |key: &str| input[key].as_u64().unwrap();
