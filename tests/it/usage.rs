@@ -339,6 +339,25 @@ fn nothing_is_left_over_and_nothing_trips_over_it() {
     assert_eq!(nightly.read(), (3, 3));
 }
 
+/// The index that lies there may still name what this run would take for left over.
+#[test]
+fn where_the_index_cannot_be_written_nothing_is_removed() {
+    let nightly = Nightly::new(22, 2);
+    nightly.put_all();
+    nightly.read();
+    let index = nightly.cache().join("index.json");
+    fs::remove_file(&index).unwrap();
+    fs::create_dir(&index).unwrap();
+    fs::write(nightly.cache().join("half"), "of another run").unwrap();
+    assert_eq!(nightly.read(), (2, 2));
+    nightly.is_as_new("without an index");
+    assert!(nightly.cache().join("half").exists());
+    fs::remove_dir(&index).unwrap();
+    assert_eq!(nightly.read(), (2, 2));
+    assert!(!nightly.cache().join("half").exists());
+    assert_eq!(nightly.read(), (0, 2));
+}
+
 #[test]
 fn days_made_by_another_engine_give_the_same() {
     let nightly = Nightly::new(18, 1);
