@@ -337,21 +337,19 @@ pub fn causes_of_churn(
     ];
 
     // An account that was merged away churns under its survivor's name, whose versions then include its own.
-    let involved: Vec<&str> = inputs.account_map.involved().into_iter().collect();
+    let map = &inputs.account_map;
     let plain = churned
         .clone()
         .inner_join(versions.clone(), col(ACCOUNT_ID), col(ACCOUNT_ID));
-    let candidates = if involved.is_empty() {
+    let candidates = if map.is_empty() {
         plain
     } else {
-        let names = lit(Series::new("involved".into(), involved)).implode(true);
-        let is_involved = col(ACCOUNT_ID).is_in(names, false);
+        let is_involved = map.involves(col(ACCOUNT_ID));
         let periods = churned
             .clone()
             .select([col(PERIOD)])
             .unique(None, UniqueKeepStrategy::Any);
-        let merged = inputs
-            .account_map
+        let merged = map
             .applied(
                 versions
                     .filter(is_involved.clone())
