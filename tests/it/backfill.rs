@@ -105,6 +105,50 @@ fn three_years_at_once_are_their_months_one_by_one() {
     assert_same_files(at_once.path(), in_batches.path(), "at once, and by fives");
 }
 
+/// Without KPIs and survival a run builds the rows of accounts for a few periods only; of those before it knows what accounts had
+/// and were billed. Merges lie on both sides of where the rows begin, and in the period itself.
+#[test]
+fn a_late_period_by_itself_is_that_of_all() {
+    const SELECT: &str = "--select account_period,mrr_movements,cohort_retention,rfm_scores,touch_segments,time_spent";
+    for seed in [31, 32] {
+        let company = Company::mutated(seed);
+        // The churn of segments, and models that hold, would take the rows of nearly all periods; the company's does not.
+        let pipeline = company.path().join("pipeline.yaml");
+        let mut text = fs::read_to_string(&pipeline).unwrap();
+        for (reaching, other) in [
+            ("ltv_segment: region", "ltv_churn_periods: 12"),
+            ("hold_periods: 1", "hold_periods: 0"),
+        ] {
+            assert!(text.contains(reaching));
+            text = text.replace(reaching, other);
+        }
+        fs::write(&pipeline, text).unwrap();
+        let mut merges = company.lines("account_merges");
+        for (old, account, day) in [
+            ("A000008", "A000041", "2024-02-20"),
+            ("A000010", "A000008", "2024-04-03"),
+            ("A000012", "A000009", "2025-02-03"),
+        ] {
+            let merge = [("old_account_id", old), ("account_id", account)];
+            merges.add(&[merge.as_slice(), &[("merged_at", day)]].concat());
+        }
+        company.put("account_merges", &merges);
+
+        let all = company.published(&format!("backfill {SELECT}"));
+        for month in ["2024-12", "2025-01", "2025-02"] {
+            let alone = company.published(&format!("run --period {month} {SELECT}"));
+            let of_month = |root: &Path| -> Vec<_> {
+                let files = support::published_files(root).into_iter();
+                let folder = format!("period={month}-01/");
+                files.filter(|(file, _)| file.contains(&folder)).collect()
+            };
+            let (expected, found) = (of_month(all.path()), of_month(alone.path()));
+            assert_eq!(found.len(), 6);
+            support::assert_same_bytes(&expected, &found, &format!("{month} of company {seed}"));
+        }
+    }
+}
+
 #[test]
 fn a_backfill_that_is_killed_continues_where_it_stopped() {
     let company = three_years();
