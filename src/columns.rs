@@ -34,6 +34,17 @@ pub const FX_MRR: &str = "fx_mrr";
 pub const CLOSING_MRR: &str = "closing_mrr";
 pub const COHORT_MRR: &str = "cohort_mrr";
 pub const RETAINED_COHORT_MRR: &str = "retained_cohort_mrr";
+/// What the retention triangle takes of a row of an account that is part of a merge.
+pub const COHORT_ROW: [&str; 6] = [
+    PERIOD,
+    ACCOUNT_ID,
+    FIRST_PAID,
+    COHORT_MRR,
+    CLOSING_MRR,
+    REVENUE,
+];
+/// The sums of a cell of the retention triangle.
+pub const COHORT_MEASURES: [&str; 5] = ["customers", "mrr", REVENUE, COHORT_MRR, "retained"];
 
 /// Causes of expansion and contraction: the column of `account_period`, and the name that `mrr_movements` shows.
 pub const CAUSES: [(&str, &str); 7] = [

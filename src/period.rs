@@ -107,6 +107,26 @@ fn from_epoch_day(day: i32) -> NaiveDate {
     EPOCH + Duration::days(i64::from(day))
 }
 
+/// Year, month and day of a day since 1970-01-01, any at all (after Howard Hinnant's `civil_from_days`).
+pub fn civil(day: i32) -> (i32, u32, u32) {
+    // Years begin in March here, so that the leap day is the last one.
+    let shifted = i64::from(day) + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year as i32, month as u32, day as u32)
+}
+
 fn month_start(months: i32) -> NaiveDate {
     let first = NaiveDate::from_ymd_opt(months.div_euclid(12), months.rem_euclid(12) as u32 + 1, 1);
     first.unwrap_or(NaiveDate::MAX)

@@ -42,6 +42,7 @@ pub struct SqlExpr {
     columns: Vec<String>,
     references: Vec<Reference>,
     has_aggregate: bool,
+    adds_up: bool,
 }
 
 impl SqlExpr {
@@ -53,6 +54,7 @@ impl SqlExpr {
             columns: Vec::new(),
             references: Vec::new(),
             has_aggregate: false,
+            adds_up: false,
         }
     }
 
@@ -74,6 +76,11 @@ impl SqlExpr {
     /// Whether it aggregates rows (`SUM`, `COUNT`, …).
     pub fn has_aggregate(&self) -> bool {
         self.has_aggregate
+    }
+
+    /// Whether what it gives for each of several groups of rows adds up to what it gives for all of them.
+    pub fn adds_up(&self) -> bool {
+        self.adds_up
     }
 
     /// Whether it is just `TRUE`.
@@ -236,12 +243,14 @@ pub fn parse_in(text: &str, scope: Scope) -> Result<SqlExpr, SqlError> {
     };
     let found = guard::check(&expr, scope)?;
     let has_references = !found.references.is_empty();
+    let adds_up = sums::adds_up(&expr);
     Ok(SqlExpr {
         text: text.to_string(),
         rewritten: has_references.then(|| reference::rewritten(expr)),
         columns: found.columns,
         references: found.references,
         has_aggregate: found.has_aggregate,
+        adds_up,
     })
 }
 

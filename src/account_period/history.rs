@@ -95,20 +95,11 @@ pub fn history(inputs: &Inputs, ground: &Ground, context: Context) -> PolarsResu
             lit(NULL).cast(DataType::Int32).alias(FIRST_PAID),
             no_money().alias(COHORT_MRR),
         ];
-        let columns = [
-            PERIOD,
-            ACCOUNT_ID,
-            FIRST_PAID,
-            COHORT_MRR,
-            CLOSING_MRR,
-            REVENUE,
-        ]
-        .map(col);
         activity
             .clone()
             .filter(map.involves(col(ACCOUNT_ID)))
             .with_columns(nothing)
-            .select(columns)
+            .select(COHORT_ROW.map(col))
     });
     Ok(History {
         churn,
@@ -170,12 +161,12 @@ fn seen(
             zero().alias("retained"),
         ]);
     let max_age = lit(context.policy.cohort_max_age as i32);
-    let measures = ["customers", "mrr", REVENUE, COHORT_MRR, "retained"];
-    let columns = [FIRST_PAID, SEEN].into_iter().chain(measures).map(col);
+    let columns = [FIRST_PAID, SEEN].into_iter().chain(COHORT_MEASURES);
+    let columns = columns.map(col);
     let columns: Vec<Expr> = columns.collect();
     let all = [active, cohorts].map(|rows| rows.select(columns.clone()));
     Ok(concat(all, UnionArgs::default())?
         .filter((col(SEEN) - col(FIRST_PAID)).lt_eq(max_age))
         .group_by([col(FIRST_PAID), col(SEEN)])
-        .agg(measures.map(|name| col(name).sum())))
+        .agg(COHORT_MEASURES.map(|name| col(name).sum())))
 }

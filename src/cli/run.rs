@@ -413,7 +413,7 @@ fn end_on_signals(
     Ok(())
 }
 
-/// Sortable, and different for runs of the same second.
+/// Sorts by the second of the start; runs of the same second differ, in no order.
 pub(super) fn run_id(started_at: DateTime<Utc>) -> String {
     let distinct =
         blake3::hash(format!("{started_at:?} {}", std::process::id()).as_bytes()).to_hex();

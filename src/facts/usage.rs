@@ -50,16 +50,9 @@ impl Usage {
         }
         // Users and days of accounts that are one now count once.
         let merged = per_period(self.merged.clone(), map, context);
-        let apart = facts.filter(is_merged(map).not());
+        let apart = facts.filter(map.involves(col(ACCOUNT_ID)).not());
         concat([apart, merged], UnionArgs::default())
     }
-}
-
-/// Whether the account takes part in a merge.
-fn is_merged(map: &AccountMap) -> Expr {
-    let involved: Vec<&str> = map.involved().into_iter().collect();
-    let names = lit(Series::new("involved".into(), involved)).implode(true);
-    col(ACCOUNT_ID).is_in(names, false)
 }
 
 /// `subscription_id`, `account_id`: the account that each subscription began with.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::calendar::{Timeline, civil, months_after};
+use super::calendar::{Timeline, months_after};
 use super::dice::{Dice, Stream};
 use super::plans::Currency;
 use super::table::{Column, Table};
+use crate::period::civil;
 
 /// A rate as it was at first, the band it stays in (in 0.0001 yen), and its currency.
 const WALKS: [(Currency, i64, i64, i64); 2] = [

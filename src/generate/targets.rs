@@ -1,10 +1,11 @@
 //! The table `targets`: what was planned, month by month. Plans lie near what came, so that some are met and some missed.
 
-use super::calendar::{Timeline, civil, midnight, months, months_after};
+use super::calendar::{Timeline, midnight, months, months_after};
 use super::dice::{Dice, Stream};
 use super::invoices::Line;
 use super::life::Life;
 use super::table::{self, Column, Table};
+use crate::period::civil;
 
 /// Months after the last one that are planned already.
 const AHEAD_MONTHS: i32 = 3;

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
 
-use super::calendar::{civil, day_of, months_after};
+use super::calendar::{day_of, months_after};
 use super::dice::{Dice, Stream, habit};
 use super::{Column, Company, Size, Table, company, date};
+use crate::period::civil;
 
 fn size(accounts: usize, months: usize, events: usize, seed: u64) -> Size {
     let start = NaiveDate::from_ymd_opt(2024, 4, 1).expect("a date");

@@ -89,10 +89,10 @@ impl fmt::Display for Interval {
 
 impl Metric {
     /// Whether numerator and denominator of several members may be summed, so that a BI tool can group them anew. What is the
-    /// same for every member, a constant or the days of a period, may not.
+    /// same for every member, a constant or the days of a period, may not; nor an average, a maximum, or a ratio of sums.
     pub fn is_reaggregable(&self) -> bool {
         let is_scaled = |side: &SqlExpr| side.columns().iter().any(|name| name == DAYS_IN_PERIOD);
-        let adds_up = |side: &SqlExpr| side.has_aggregate() && !is_scaled(side);
+        let adds_up = |side: &SqlExpr| side.adds_up() && !is_scaled(side);
         self.by.is_none() && self.expressions().all(adds_up)
     }
 
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_same_for_every_member_is_not_added_up() {
+    fn what_does_not_add_up_over_members_is_not_added_up() {
         for (sides, expected) in [
             ("numerator: SUM(mau)", true),
             ("numerator: SUM(mau), denominator: SUM(seats)", true),
@@ -410,19 +410,40 @@ mod tests {
             ("numerator: SUM(events), denominator: days_in_period", false),
             ("numerator: gross_margin, denominator: SUM(seats)", false),
             ("numerator: mrr, denominator: closing_customers", false),
+            (
+                "numerator: 100 * SUM(mau), denominator: SUM(wau) + SUM(seats)",
+                true,
+            ),
+            ("numerator: AVG(mau)", false),
+            ("numerator: SUM(mau), denominator: MAX(seats)", false),
+            ("numerator: COUNT(DISTINCT seats)", false),
+            ("numerator: SUM(mau) / SUM(seats)", false),
         ] {
             let label = "label: {en: Own, ja: 独自}";
-            let text = format!(
-                "{PIPELINE}metrics: {{define: {{own: {{{label}, unit: ratio, {sides}}}}}}}"
-            );
-            let loaded = load("pipeline.yaml", &text, &|_| None);
-            let pipeline = loaded.draft.expect("a pipeline");
-            let mut problems = Problems::new("pipeline.yaml");
-            let catalogue = resolve(&pipeline.metrics, &pipeline.policy, &mut problems);
-            let catalogue = catalogue.unwrap_or_else(|| panic!("{sides}: {problems}"));
+            let define = format!("own: {{{label}, unit: ratio, {sides}}}");
+            let catalogue = with_metrics(&define);
             let own = catalogue.get("own").expect("the pipeline's metric");
             assert_eq!(own.is_reaggregable(), expected, "{sides}");
         }
+    }
+
+    /// Every shipped side that aggregates is made of sums.
+    #[test]
+    fn shipped_aggregates_add_up() {
+        let catalogue = with_metrics("");
+        let aggregates = |metric: &&Metric| metric.expressions().all(SqlExpr::has_aggregate);
+        for metric in catalogue.metrics().filter(aggregates) {
+            assert!(metric.is_reaggregable(), "{}", metric.id);
+        }
+    }
+
+    fn with_metrics(define: &str) -> Catalogue {
+        let text = format!("{PIPELINE}metrics: {{define: {{{define}}}}}");
+        let loaded = load("pipeline.yaml", &text, &|_| None);
+        let pipeline = loaded.draft.expect("a pipeline");
+        let mut problems = Problems::new("pipeline.yaml");
+        let catalogue = resolve(&pipeline.metrics, &pipeline.policy, &mut problems);
+        catalogue.unwrap_or_else(|| panic!("{define}: {problems}"))
     }
 
     const PIPELINE: &str = "

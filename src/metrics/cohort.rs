@@ -10,9 +10,6 @@ use crate::period::PeriodRange;
 use crate::sql::quotient;
 use polars::prelude::*;
 
-/// The sums of a cell.
-const MEASURES: [&str; 5] = ["customers", "mrr", "revenue", "cohort_mrr", "retained"];
-
 /// The retention triangle as of every period of `published` (docs/definitions.md § 5): one row per period, cohort and age.
 /// `seen` and `merged` are what [`seen`] and [`merged`] give, from `begin` on.
 pub fn cohort_retention(
@@ -37,7 +34,7 @@ pub fn cohort_retention(
         .with_column((col(SEEN) - col(FIRST_PAID)).alias("age"))
         .filter(col("age").is_between(lit(0), max_age(), ClosedInterval::Both))
         .group_by([col(PERIOD), col(FIRST_PAID), col("age")])
-        .agg(MEASURES.map(|name| col(name).sum()));
+        .agg(COHORT_MEASURES.map(|name| col(name).sum()));
 
     // Every cohort known at the period's end × every age up to the oldest cohort's; what is not reached stays null.
     let cohorts = cells.clone().filter(col("age").eq(lit(0))).select([
@@ -114,19 +111,10 @@ pub fn seen(accounts: LazyFrame, map: &AccountMap, context: Context) -> LazyFram
 
 /// What is needed of the accounts that take part in a merge; `None` if there are none.
 pub fn merged(accounts: LazyFrame, map: &AccountMap) -> Option<LazyFrame> {
-    let columns = [
-        PERIOD,
-        ACCOUNT_ID,
-        FIRST_PAID,
-        COHORT_MRR,
-        CLOSING_MRR,
-        REVENUE,
-    ]
-    .map(col);
     let rows = || {
         accounts
             .filter(map.involves(col(ACCOUNT_ID)))
-            .select(columns)
+            .select(COHORT_ROW.map(col))
     };
     (!map.is_empty()).then(rows)
 }
@@ -176,7 +164,7 @@ fn merged_cells(
 fn cell_columns() -> Vec<Expr> {
     [PERIOD, FIRST_PAID, SEEN]
         .into_iter()
-        .chain(MEASURES)
+        .chain(COHORT_MEASURES)
         .map(col)
         .collect()
 }

@@ -51,24 +51,16 @@ pub fn survival(exits: LazyFrame, context: Context) -> LazyFrame {
     curves.with_column(col("sample_size").lt(lit(small)).alias("is_small_sample"))
 }
 
-/// Per group of `exits`: `period_index`, `dimension`, `member`, `expected_lifetime` (periods; null without a fit), `subjects`.
-pub fn expected_lifetimes(exits: LazyFrame, context: Context) -> LazyFrame {
-    let rate = discount_per_period(context);
-    let columns = [
-        ("expected_lifetime", DataType::Float64),
-        ("subjects", DataType::Int64),
-    ];
-    per_group(exits, &columns, move |groups| {
-        let followed = groups.iter().map(Followed::new);
-        let (lifetimes, subjects): (Vec<_>, Vec<_>) = followed
-            .map(|group| (group.lifetime(rate), group.subjects()))
-            .unzip();
-        let columns = vec![
-            Column::new("expected_lifetime".into(), lifetimes),
-            Column::new("subjects".into(), subjects),
-        ];
-        (each_once(groups), columns)
-    })
+/// Per group of [`survival`]: `period_index`, `dimension`, `member`, `value` (the expected lifetime in periods; null without a fit),
+/// `sample_size`. Every group has an age 0.
+pub fn lifetimes(curves: LazyFrame) -> LazyFrame {
+    curves.filter(col(AGE).eq(lit(0))).select([
+        col(PERIOD),
+        col(DIMENSION),
+        col(MEMBER),
+        col("expected_lifetime").alias("value"),
+        col("sample_size"),
+    ])
 }
 
 /// Kaplan–Meier medians of durations. Takes rows of `period_index`, `dimension`, `member`, `days`, `is_completed` (else the duration
@@ -175,35 +167,18 @@ fn groups(frame: &DataFrame) -> PolarsResult<Vec<Group>> {
     Ok(groups)
 }
 
-/// A group with a step for every age from 0 on, and the model fitted to it.
-struct Followed {
-    steps: Vec<Step>,
-    model: Option<BetaGeometric>,
-}
-
-impl Followed {
-    fn new(group: &Group) -> Self {
-        let mut exits = group.exits.iter().peekable();
-        let oldest = group.exits.last().map_or(0, |exit| exit.age);
-        let of_age = |age| {
-            let exit = exits.next_if(|exit| exit.age == age);
-            exit.copied().unwrap_or(Exits {
-                age,
-                ..Exits::default()
-            })
-        };
-        let steps = kaplan_meier(&(0..=oldest).map(of_age).collect::<Vec<_>>());
-        let model = BetaGeometric::fit(&steps);
-        Self { steps, model }
-    }
-
-    fn subjects(&self) -> i64 {
-        self.steps.first().map_or(0, |step| step.at_risk)
-    }
-
-    fn lifetime(&self, rate: f64) -> Option<f64> {
-        self.model.and_then(|model| model.expected_lifetime(rate))
-    }
+/// A step for every age of a group from 0 on.
+fn followed(group: &Group) -> Vec<Step> {
+    let mut exits = group.exits.iter().peekable();
+    let oldest = group.exits.last().map_or(0, |exit| exit.age);
+    let of_age = |age| {
+        let exit = exits.next_if(|exit| exit.age == age);
+        exit.copied().unwrap_or(Exits {
+            age,
+            ..Exits::default()
+        })
+    };
+    kaplan_meier(&(0..=oldest).map(of_age).collect::<Vec<_>>())
 }
 
 /// The rows of `survival`, column by column.
@@ -220,18 +195,19 @@ struct Curves {
 
 impl Curves {
     fn add(&mut self, group: &Group, horizon: i64, rate: f64) {
-        let followed = Followed::new(group);
-        let subjects = followed.subjects();
-        let lifetime = followed.lifetime(rate);
-        let mut projected = followed.model.map(BetaGeometric::survival);
-        let mut seen = followed.steps.iter().copied();
-        for age in 0..followed.steps.len() as i64 + horizon {
+        let steps = followed(group);
+        let subjects = steps.first().map_or(0, |step| step.at_risk);
+        let model = BetaGeometric::fit(&steps);
+        let lifetime = model.and_then(|model| model.expected_lifetime(rate));
+        let mut projected = model.map(BetaGeometric::survival);
+        let mut seen = steps.iter().copied();
+        for age in 0..steps.len() as i64 + horizon {
             self.rows.push(group.row);
             self.ages.push(age);
             self.seen.push(seen.next());
             let survival = projected.as_mut().and_then(Iterator::next);
             self.projected.push(survival);
-            self.models.push(followed.model);
+            self.models.push(model);
             self.lifetimes.push(lifetime);
             self.subjects.push(subjects);
         }

@@ -70,8 +70,8 @@ pub(super) struct Past {
     pub draws: Memory,
     /// Median onboarding times.
     pub onboarding_days: Memory,
-    /// Survival counts.
-    pub exits: Memory,
+    /// Expected lifetimes of groups.
+    pub lifetimes: Memory,
     /// Rows of accounts that tell who left.
     pub subjects: Memory,
     /// Sums per cohort and period, and the rows of merged accounts: what the retention triangle is made of.

@@ -40,7 +40,8 @@ pub(super) struct Ingredients<'a> {
 /// What a step adds to the past, together with it.
 #[derive(Default)]
 struct Known {
-    exits: LazyFrame,
+    survival: LazyFrame,
+    lifetimes: LazyFrame,
     estimates: Vec<Estimate>,
     sums: LazyFrame,
     draws: Option<LazyFrame>,
@@ -106,12 +107,17 @@ pub(super) fn reach(catalogue: &Catalogue, wanted: &[&str], calendar: &Calendar)
 
 /// How many periods before its own the KPIs of a period rest on, or are compared with.
 fn reach_of_kpis(catalogue: &Catalogue, wanted: &[&str], calendar: &Calendar) -> i32 {
-    let metrics: Vec<&Metric> = catalogue.metrics().collect();
     let compared = match wanted.contains(&"kpi_drivers") {
         true => calendar.grain.periods_per_year(),
         false => 0,
     };
-    reach_of_metrics(&metrics, calendar) + compared
+    reach_of_values(catalogue, calendar) + compared
+}
+
+/// The same without what is only compared. Nothing that survival gives is.
+fn reach_of_values(catalogue: &Catalogue, calendar: &Calendar) -> i32 {
+    let metrics: Vec<&Metric> = catalogue.metrics().collect();
+    reach_of_metrics(&metrics, calendar)
 }
 
 /// What metrics may need.
@@ -136,8 +142,9 @@ fn learnt(from: &Ingredients, past: &mut Past, wanted: &[&str]) -> PolarsResult<
     let forgotten = last + 1 - reach;
 
     if needs_exits(wanted, from.catalogue) {
+        let reach = reach_of_values(from.catalogue, calendar);
         let range = PeriodRange {
-            first: since.max(begin),
+            first: (from.first_published - reach).max(first).max(begin),
             last,
         };
         let earlier = past.subjects.rows();
@@ -145,8 +152,11 @@ fn learnt(from: &Ingredients, past: &mut Past, wanted: &[&str]) -> PolarsResult<
         let exits = part("exits", || collected(exits))?;
         let kept = survival::kept(accounts(), &groupings, map);
         past.subjects.add(collected(kept)?)?;
-        known.exits = past.exits.before(exits.clone().lazy())?;
-        past.exits.add_since(exits, forgotten)?;
+        let curves = survival::survival(exits.lazy(), from.context);
+        known.survival = part("survival curves", || collected(curves))?.lazy();
+        let lifetimes = collected(survival::lifetimes(known.survival.clone()))?;
+        known.lifetimes = past.lifetimes.before(lifetimes.clone().lazy())?;
+        past.lifetimes.add_since(lifetimes, last + 1 - reach)?;
     }
     if needs_kpis(wanted) {
         let available = available(from.inputs, from.context.policy);
@@ -171,7 +181,7 @@ fn learnt(from: &Ingredients, past: &mut Past, wanted: &[&str]) -> PolarsResult<
             });
             past.draws.add_since(draws, last + 1 - bootstrap.reach())?;
         }
-        known.estimates = estimates(from, past, &known.exits, &groupings, forgotten)?;
+        known.estimates = estimates(from, past, &known.lifetimes, &groupings, forgotten)?;
     }
     if wanted.contains(&"mrr_movements") {
         let ledger = marts::ledger(from.products.clone(), &accounts(), &groupings);
@@ -206,17 +216,15 @@ fn learnt(from: &Ingredients, past: &mut Past, wanted: &[&str]) -> PolarsResult<
 fn estimates(
     from: &Ingredients,
     past: &mut Past,
-    exits: &LazyFrame,
+    lifetimes: &LazyFrame,
     groupings: &[Grouping],
     forgotten: i32,
 ) -> PolarsResult<Vec<Estimate>> {
     let mut estimates = Vec::new();
     if from.catalogue.needs(Estimator::ExpectedLifetime) {
-        let lifetimes = survival::expected_lifetimes(exits.clone(), from.context);
-        let names = (["expected_lifetime", "subjects"], ["value", "sample_size"]);
         estimates.push(Estimate {
             by: Estimator::ExpectedLifetime,
-            rows: collected(lifetimes.rename(names.0, names.1, true))?.lazy(),
+            rows: lifetimes.clone(),
         });
     }
     if let Some(durations) = &from.details.onboardings
@@ -323,8 +331,7 @@ fn frame(
         "survival" => {
             let PeriodRange { first, last } = published;
             let is_published = col(PERIOD).is_between(lit(first), lit(last), ClosedInterval::Both);
-            let exits = known.exits.clone().filter(is_published);
-            Ok(survival::survival(exits, from.context))
+            Ok(known.survival.clone().filter(is_published))
         }
         "account_period" => Ok(marts::account_period(accounts(), shape.dimensions)),
         "rfm_scores" => Ok(from.scored.rfm.clone().unwrap_or_default()),

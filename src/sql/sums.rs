@@ -3,8 +3,8 @@
 use super::{AGGREGATES, SqlExpr, parse};
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    visit_expressions, visit_expressions_mut,
+    BinaryOperator, CaseWhen, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, UnaryOperator, visit_expressions, visit_expressions_mut,
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
@@ -73,6 +73,45 @@ fn summed(node: &Expr) -> Option<Expr> {
     })
 }
 
+/// Whether what it gives for each of several groups of rows adds up to what it gives for all of them: sums and counts, what
+/// is added or subtracted of such, and these multiplied or divided by what is the same for every group.
+pub(super) fn adds_up(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => adds_up(inner),
+        Expr::UnaryOp {
+            op: UnaryOperator::Plus | UnaryOperator::Minus,
+            expr,
+        } => adds_up(expr),
+        Expr::BinaryOp { left, op, right } => match op {
+            BinaryOperator::Plus | BinaryOperator::Minus => adds_up(left) && adds_up(right),
+            BinaryOperator::Multiply => {
+                adds_up(left) && !aggregates(right) || !aggregates(left) && adds_up(right)
+            }
+            BinaryOperator::Divide => adds_up(left) && !aggregates(right),
+            _ => false,
+        },
+        Expr::Function(function) => is_sum_or_count(function),
+        _ => false,
+    }
+}
+
+fn is_sum_or_count(function: &Function) -> bool {
+    let is_distinct = matches!(
+        &function.args,
+        FunctionArguments::List(list) if list.duplicate_treatment == Some(DuplicateTreatment::Distinct)
+    );
+    let name = function.name.to_string().to_lowercase();
+    ["sum", "count"].contains(&name.as_str()) && !is_distinct
+}
+
+fn aggregates(expr: &Expr) -> bool {
+    let found = visit_expressions(expr, |node| match node {
+        Expr::Function(function) if is_aggregate(function) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
 fn is_aggregate(function: &Function) -> bool {
     let name = function.name.to_string().to_lowercase();
     AGGREGATES.contains(&name.as_str())
@@ -106,6 +145,34 @@ mod tests {
         let (formula, sums) = over_sums("SUM(a) FILTER (WHERE b > 0 AND c IS NULL)");
         assert_eq!(formula.as_deref(), Ok(r#""sum:0""#));
         assert_eq!(sums, ["CASE WHEN b > 0 AND c IS NULL THEN a END"]);
+    }
+
+    #[test]
+    fn what_adds_up_over_groups() {
+        for (text, expected) in [
+            ("SUM(a)", true),
+            ("sum(a * b)", true),
+            ("SUM(a) FILTER (WHERE b > 0)", true),
+            ("COUNT(*)", true),
+            ("COUNT(a)", true),
+            ("100 * (SUM(a) - SUM(b)) / 3600.0", true),
+            ("-SUM(a) * POWER(2, c)", true),
+            ("COUNT(DISTINCT a)", false),
+            ("AVG(a)", false),
+            ("MAX(a)", false),
+            ("SUM(a) / SUM(b)", false),
+            ("SUM(a) * SUM(b)", false),
+            ("12 / SUM(a)", false),
+            ("SUM(a) + 1", false),
+            ("SUM(a) + MAX(b)", false),
+            ("SUM(a) / MAX(b)", false),
+            ("ABS(SUM(a))", false),
+            ("CASE WHEN SUM(a) > 0 THEN SUM(a) END", false),
+            ("a", false),
+            ("1", false),
+        ] {
+            assert_eq!(parse(text).unwrap().adds_up(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Many periods in one go: the same as one by one, after any number of kills, and when some of them fail.
 
 use crate::company::{AS_OF, Company, Dice};
-use crate::dated::{APRIL_IS_OVER, Dated, Key, results_of, text, times, written_since};
+use crate::dated::{
+    APRIL_IS_OVER, Dated, Key, results_of, results_of_last, text, times, written_since,
+};
 use crate::support::{
     self, Ran, assert_same_files, files_below, names_in, published_table, rows_as_text, temp_folder,
 };
@@ -64,16 +66,6 @@ fn kill_after(company: &Company, root: &Path, periods: usize, dice: &mut Dice) {
     );
 }
 
-/// What the last run to begin left alone, and what it is to publish.
-fn results_of_last(root: &Path) -> Value {
-    let runs = root.join("_cskpi/runs");
-    // One may have died before it could say anything.
-    let said = |id: &String| runs.join(id).join("run_results.json").exists();
-    let begun = |id: &String| text(&results_of(root, id)["started_at"]);
-    let ids = names_in(&runs).into_iter().filter(said);
-    results_of(root, &ids.max_by_key(begun).unwrap())
-}
-
 fn periods_with(results: &Value, status: &str) -> BTreeSet<String> {
     let units = results["units"].as_array().unwrap().iter();
     let of_status = units.filter(|unit| unit["status"] == status);
@@ -111,6 +103,50 @@ fn three_years_at_once_are_their_months_one_by_one() {
     let in_batches = temp_folder();
     company.publish(in_batches.path(), "backfill --batch-size 5", &[BEGIN]);
     assert_same_files(at_once.path(), in_batches.path(), "at once, and by fives");
+}
+
+/// Without KPIs and survival a run builds the rows of accounts for a few periods only; of those before it knows what accounts had
+/// and were billed. Merges lie on both sides of where the rows begin, and in the period itself.
+#[test]
+fn a_late_period_by_itself_is_that_of_all() {
+    const SELECT: &str = "--select account_period,mrr_movements,cohort_retention,rfm_scores,touch_segments,time_spent";
+    for seed in [31, 32] {
+        let company = Company::mutated(seed);
+        // The churn of segments, and models that hold, would take the rows of nearly all periods; the company's does not.
+        let pipeline = company.path().join("pipeline.yaml");
+        let mut text = fs::read_to_string(&pipeline).unwrap();
+        for (reaching, other) in [
+            ("ltv_segment: region", "ltv_churn_periods: 12"),
+            ("hold_periods: 1", "hold_periods: 0"),
+        ] {
+            assert!(text.contains(reaching));
+            text = text.replace(reaching, other);
+        }
+        fs::write(&pipeline, text).unwrap();
+        let mut merges = company.lines("account_merges");
+        for (old, account, day) in [
+            ("A000008", "A000041", "2024-02-20"),
+            ("A000010", "A000008", "2024-04-03"),
+            ("A000012", "A000009", "2025-02-03"),
+        ] {
+            let merge = [("old_account_id", old), ("account_id", account)];
+            merges.add(&[merge.as_slice(), &[("merged_at", day)]].concat());
+        }
+        company.put("account_merges", &merges);
+
+        let all = company.published(&format!("backfill {SELECT}"));
+        for month in ["2024-12", "2025-01", "2025-02"] {
+            let alone = company.published(&format!("run --period {month} {SELECT}"));
+            let of_month = |root: &Path| -> Vec<_> {
+                let files = support::published_files(root).into_iter();
+                let folder = format!("period={month}-01/");
+                files.filter(|(file, _)| file.contains(&folder)).collect()
+            };
+            let (expected, found) = (of_month(all.path()), of_month(alone.path()));
+            assert_eq!(found.len(), 6);
+            support::assert_same_bytes(&expected, &found, &format!("{month} of company {seed}"));
+        }
+    }
 }
 
 #[test]

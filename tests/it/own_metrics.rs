@@ -68,6 +68,22 @@ fn what_a_metric_names_is_known() {
 }
 
 #[test]
+fn a_metric_is_not_named_like_a_constant() {
+    for name in ["gross_margin", "days_in_period"] {
+        let metrics = format!(
+            "policy: {{gross_margin: 0.8}}
+metrics:
+  define:
+    {name}: {{label: {{en: Own, ja: 独自}}, unit: ratio, numerator: SUM(closing_mrr)}}
+"
+        );
+        let message = format!("`{name}` is a constant of formulas; a metric needs another name");
+        let hint = format!("for example `own_{name}`");
+        with(&metrics).refuses(VALIDATE, 2, &[&message, &hint]);
+    }
+}
+
+#[test]
 fn a_circle_is_one_also_by_way_of_the_past() {
     let metrics = "policy: {gross_margin: 0.8}
 metrics:

@@ -161,31 +161,27 @@ fn expected_lifetimes_per_group() {
         "censored" => [1_i64, 0, 2, 0, 5],
     );
     let exits = exits.unwrap().lazy();
-    let lifetimes = survival::expected_lifetimes(exits.clone(), context)
-        .collect()
-        .unwrap();
+    let lifetimes_of = |exits: LazyFrame| {
+        let curves = survival::survival(exits, context);
+        survival::lifetimes(curves).collect().unwrap()
+    };
+    let lifetimes = lifetimes_of(exits.clone());
     let columns = [
         "period_index",
         "dimension",
         "member",
-        "expected_lifetime",
-        "subjects",
+        "value",
+        "sample_size",
     ];
     assert_eq!(*lifetimes.get_column_names(), columns);
-    let lifetime = lifetimes
-        .column("expected_lifetime")
-        .unwrap()
-        .f64()
-        .unwrap();
+    let lifetime = lifetimes.column("value").unwrap().f64().unwrap();
     assert!((lifetime.get(0).unwrap() - 1.5 * 3f64.ln()).abs() < 1e-12);
     assert_eq!(lifetime.get(1), None);
-    let subjects = lifetimes.column("subjects").unwrap().i64().unwrap();
+    let subjects = lifetimes.column("sample_size").unwrap().i64().unwrap();
     assert_eq!(Vec::from(subjects), [Some(7), Some(5)]);
     // Without any rows there are the same columns.
     let none = exits.filter(col("age").gt(lit(9)));
-    let nothing = survival::expected_lifetimes(none, context)
-        .collect()
-        .unwrap();
+    let nothing = lifetimes_of(none);
     assert_eq!(*nothing.get_column_names(), columns);
     assert_eq!(nothing.height(), 0);
 }

@@ -2,7 +2,7 @@
 
 use crate::company::{Company, Dice, Lines};
 use crate::support::{self, Ran, assert_same_files, cskpi_with, files_below, says, temp_folder};
-use crate::{dated::results_of, python};
+use crate::{dated::results_of_last, python};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -93,8 +93,7 @@ impl Nightly {
 
 /// What the latest run says it read of a table.
 fn files_read(root: &Path, table: &str) -> (u64, u64) {
-    let runs = support::names_in(&root.join("_cskpi/runs"));
-    let results = results_of(root, runs.last().unwrap());
+    let results = results_of_last(root);
     let inputs = results["inputs"].as_array().unwrap();
     let input = inputs.iter().find(|input| input["table"] == table).unwrap();
     let number = |key: &str| input[key].as_u64().unwrap();
@@ -338,6 +337,25 @@ fn nothing_is_left_over_and_nothing_trips_over_it() {
     cskpi("vacuum pipeline.yaml --cache");
     assert!(!nightly.cache().exists());
     assert_eq!(nightly.read(), (3, 3));
+}
+
+/// The index that lies there may still name what this run would take for left over.
+#[test]
+fn where_the_index_cannot_be_written_nothing_is_removed() {
+    let nightly = Nightly::new(22, 2);
+    nightly.put_all();
+    nightly.read();
+    let index = nightly.cache().join("index.json");
+    fs::remove_file(&index).unwrap();
+    fs::create_dir(&index).unwrap();
+    fs::write(nightly.cache().join("half"), "of another run").unwrap();
+    assert_eq!(nightly.read(), (2, 2));
+    nightly.is_as_new("without an index");
+    assert!(nightly.cache().join("half").exists());
+    fs::remove_dir(&index).unwrap();
+    assert_eq!(nightly.read(), (2, 2));
+    assert!(!nightly.cache().join("half").exists());
+    assert_eq!(nightly.read(), (0, 2));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! together give what all of their rows would have given.
 
 use super::sheet::{Joining, Use, Words, sheet};
+use crate::period::civil;
 use polars::prelude::*;
 use std::collections::BTreeMap;
 
@@ -68,17 +69,10 @@ pub fn parts(batch: &DataFrame, shape: Shape) -> PolarsResult<Vec<Part>> {
     parts.collect()
 }
 
-/// Index of the calendar month of a day since 1970-01-01 (after Howard Hinnant's `civil_from_days`; any day will do).
+/// Index of the calendar month of a day since 1970-01-01.
 pub fn month_of(day: i32) -> i32 {
-    let shifted = i64::from(day) + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    // March is the first month of such a year.
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    ((year_of_era + era * 400) * 12 + month_from_march + 2) as i32
+    let (year, month, _) = civil(day);
+    year * 12 + month as i32 - 1
 }
 
 #[derive(Default)]

@@ -29,6 +29,13 @@ pub(super) fn metric(
             Some("use lower-case letters, digits and `_`".to_owned()),
         );
     }
+    if CONSTANTS.contains(&id) {
+        problems.push(
+            path.clone(),
+            format!("`{id}` is a constant of formulas; a metric needs another name"),
+            Some(format!("for example `own_{id}`")),
+        );
+    }
     let mut missing = |field: &str, example: &str| {
         problems.push(
             path.clone(),

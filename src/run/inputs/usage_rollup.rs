@@ -67,10 +67,10 @@ pub(super) fn opened_as_kept(work: Work) -> Result<Opened, InputError> {
         }
     }
     let found = opened(work.pipeline, &telling, work.storage)?;
-    if work.cache.is_of(&settings(work, &found)?) {
+    if work.cache.is_of(&settings(work, &found)?) || telling == *work.listing {
         return Ok(found);
     }
-    // Nothing is kept after all.
+    // Nothing is kept after all, and the settings are those that all files make together.
     let found = opened(work.pipeline, work.listing, work.storage)?;
     work.cache.is_of(&settings(work, &found)?);
     Ok(found)

@@ -308,9 +308,13 @@ impl UsageCache {
         if !state.is_changed && !has_lost {
             return Ok(());
         }
-        self.save(&mut state);
+        let is_saved = self.save(&mut state);
         // The lock may have been lost by now: what another run keeps must stay.
         session.confirm()?;
+        if !is_saved {
+            // So must what the index that lies there names.
+            return Ok(());
+        }
         let index = &state.index;
         let of_files = index
             .files
@@ -332,10 +336,10 @@ impl UsageCache {
         Ok(())
     }
 
-    /// Writes the index, if the lock is still ours and nobody has written it since.
-    fn save(&self, state: &mut State) {
+    /// Writes the index, if the lock is still ours and nobody has written it since; says whether it did.
+    fn save(&self, state: &mut State) -> bool {
         let Some(session) = &self.session else {
-            return;
+            return false;
         };
         let write = || -> Result<Version, PublishError> {
             let _no_signal_now = session.uninterrupted();
@@ -344,13 +348,17 @@ impl UsageCache {
             let before = Condition::unchanged(state.version.as_ref());
             Ok(session.store.put(INDEX, &bytes, before)?)
         };
+        state.saved_at = Some(Instant::now());
         match write() {
             Ok(version) => {
                 state.version = Some(version);
                 state.is_changed = false;
+                true
             }
-            Err(error) => tracing::warn!("what is kept of usage could not be entered: {error}"),
+            Err(error) => {
+                tracing::warn!("what is kept of usage could not be entered: {error}");
+                false
+            }
         }
-        state.saved_at = Some(Instant::now());
     }
 }
