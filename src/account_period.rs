@@ -88,7 +88,7 @@ pub fn account_periods(
     let trials = summed(trials, [(col("trial_mrr"), "trial_mrr")], map, context);
 
     let mut parts = vec![
-        histories(inputs, ground, &spine, context, window_days)?,
+        histories(inputs, ground, &spine, context)?,
         spine.beside(movements.drop(by_name(described, true, false))),
         spine.beside(origins),
         spine.beside(plans),
@@ -174,13 +174,12 @@ fn histories(
     ground: &Ground,
     spine: &Spine,
     context: Context,
-    window_days: i32,
 ) -> PolarsResult<LazyFrame> {
     let mut parts = vec![spine.rows.clone()];
     let mut sums: Vec<&str> = Vec::new();
     let mut latest = Vec::new();
     if let Some(daily) = ground.daily_revenue.clone() {
-        let revenue = revenue::per_period(spine, daily, window_days, context)?;
+        let revenue = revenue::per_period(spine, daily, context)?;
         parts.push(revenue);
         sums.extend([
             REVENUE,

@@ -13,7 +13,6 @@ pub mod onboarding;
 pub mod opportunity;
 pub mod revenue;
 pub mod spine;
-pub mod stocks;
 pub mod support;
 pub mod survey;
 pub mod time;
@@ -78,6 +77,11 @@ pub(crate) fn in_period(frame: LazyFrame, day: Expr, context: Context) -> LazyFr
             col(ACCOUNT_ID).fill_null(lit(UNALLOCATED)),
         ])
         .filter(is_in_range)
+}
+
+/// The date so many days later.
+pub(crate) fn later_day(day: Expr, days: i32) -> Expr {
+    (day.cast(DataType::Int32) + lit(days)).cast(DataType::Date)
 }
 
 /// One row per period and surviving account, with the sums of what rows of [`PERIOD`] and `account_id` hold.

@@ -16,9 +16,9 @@ pub struct Ground {
     pub versions: LazyFrame,
     /// Where accounts' lives as customers began: see [`mrr::origins`].
     pub origins: LazyFrame,
-    /// See [`revenue::daily`], with the accounts' numbers.
+    /// See [`revenue::dated`].
     pub daily_revenue: Option<LazyFrame>,
-    /// See [`Usage::days`], with the accounts' numbers.
+    /// See [`Usage::days`], with the accounts' numbers in place of their ids.
     pub usage_days: Option<LazyFrame>,
     /// `account_id`, its number, and the period of its first sign of life.
     pub(super) first_signs: LazyFrame,
@@ -27,8 +27,14 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// `context` has all periods that the run goes through, and those that it looks back at.
-    pub fn of(inputs: &Inputs, context: Context, hold: Hold) -> PolarsResult<Self> {
+    /// `context` has all periods that the run goes through, and those that it looks back at; `window_days` is how far the scores look
+    /// back.
+    pub fn of(
+        inputs: &Inputs,
+        context: Context,
+        window_days: i32,
+        hold: Hold,
+    ) -> PolarsResult<Self> {
         let rates = fx::period_rates(inputs.fx_rates.clone(), context)?;
         let rates = hold("rates", rates)?.lazy();
         let versions = hold("versions", mrr::versions(inputs, context))?.lazy();
@@ -43,22 +49,34 @@ impl Ground {
         let first_signs = first_signs(inputs, daily_revenue.clone(), context)?;
         let first_signs = hold("first signs", spine::numbered(first_signs))?.lazy();
         let numbers = || first_signs.clone().select([col(ACCOUNT_ID), col(NUMBER)]);
-        let with_numbers = |name, rows: LazyFrame| -> PolarsResult<LazyFrame> {
-            let rows = rows.inner_join(numbers(), col(ACCOUNT_ID), col(ACCOUNT_ID));
-            Ok(hold(name, rows)?.lazy())
+        let numbered = |rows: LazyFrame| {
+            rows.inner_join(numbers(), col(ACCOUNT_ID), col(ACCOUNT_ID))
+                .drop(by_name([ACCOUNT_ID], true, false))
         };
-        let daily_revenue = daily_revenue.map(|daily| with_numbers("revenue by number", daily));
+        let daily_revenue = daily_revenue.map(|daily| {
+            let dated = revenue::dated(numbered(daily), window_days, context);
+            hold("revenue by number", dated)
+        });
         let usage_days = inputs.usage.as_ref().map(|usage| usage.days.clone());
-        let usage_days = usage_days.map(|days| with_numbers("usage by number", days));
+        let usage_days = usage_days.map(|days| hold("usage by number", numbered(days)));
         Ok(Self {
             missing_rates: missing_rates(inputs, &versions, &rates, context)?,
             origins: hold("origins", origins)?.lazy(),
-            daily_revenue: daily_revenue.transpose()?,
-            usage_days: usage_days.transpose()?,
+            daily_revenue: daily_revenue.transpose()?.map(IntoLazy::lazy),
+            usage_days: usage_days.transpose()?.map(IntoLazy::lazy),
             first_signs,
             rates,
             versions,
         })
+    }
+
+    /// What periods before `first` need is not kept any longer: revenue is settled.
+    pub fn go_on_to(&mut self, first: i32, context: Context, hold: Hold) -> PolarsResult<()> {
+        if let Some(dated) = &mut self.daily_revenue {
+            let settled = revenue::settled(dated.clone(), first, context)?;
+            *dated = hold("settled revenue", settled)?.lazy();
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 use super::Ground;
 use crate::columns::*;
 use crate::facts::movements::snapshot_range;
+use crate::facts::spine::NUMBER;
 use crate::facts::{Context, Inputs, money, mrr};
 use polars::prelude::*;
 
@@ -64,9 +65,13 @@ pub fn history(inputs: &Inputs, ground: &Ground, context: Context) -> PolarsResu
         ]);
 
     let revenue = ground.daily_revenue.clone().map(|daily| {
-        let index = context.calendar.index_of_date(col("day"));
-        let of_period = in_range(daily.with_column(index.alias(PERIOD)));
-        of_period.group_by(key()).agg([col(REVENUE).sum()]).cache()
+        let ids = ground.first_signs.clone();
+        let of_period = in_range(daily).group_by([col(PERIOD), col(NUMBER)]);
+        of_period
+            .agg([col(REVENUE).sum()])
+            .inner_join(ids, col(NUMBER), col(NUMBER))
+            .select([col(PERIOD), col(ACCOUNT_ID), col(REVENUE)])
+            .cache()
     });
     let no_money = || lit(NULL).cast(money::summed(context.currency));
     let rows = |frame: LazyFrame, mrr: Expr, revenue: Expr| {

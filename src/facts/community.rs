@@ -1,7 +1,7 @@
 //! Activity in the community → how much there was, and who was active.
 
+use super::later_day;
 use super::merges::AccountMap;
-use super::stocks::later_day;
 use super::{Context, each_period, in_period};
 use crate::columns::{ACCOUNT_ID, PERIOD};
 use polars::prelude::*;

@@ -1,7 +1,7 @@
 //! Onboardings, told by an export or by a rule over usage, and the members of accounts (docs/definitions.md § 9).
 
+use super::later_day;
 use super::merges::AccountMap;
-use super::stocks::later_day;
 use super::{Context, Inputs, each_period, flag, summed};
 use crate::columns::{ACCOUNT_ID, PERIOD};
 use crate::config::{OnboardingUnit, RawOnboardingRule};

@@ -1,10 +1,13 @@
 //! Invoice lines → revenue: in the period, to date, over the trailing year and over the scores' window.
 
-use super::spine::{self, Spine};
-use super::stocks::{Window, window_sums};
+use super::later_day;
+use super::spine::{self, NUMBER, Spine};
 use super::{Context, fx, money, mrr};
 use crate::columns::{ACCOUNT_ID, CURRENCY, PERIOD, REVENUE};
 use polars::prelude::*;
+
+/// First period in which revenue counts no more within the scores' window.
+const WINDOW_ENDS: &str = "__window_ends";
 
 /// One row per account and local day with invoices: `revenue` (reporting currency), `usage_revenue` (of it, metered usage) and
 /// `invoices` (how many invoices of that day sum above zero; lines of one id that are issued on another day are another invoice).
@@ -54,28 +57,121 @@ pub fn missing_rates(invoice_lines: LazyFrame, rates: LazyFrame, context: Contex
         .select([col(PERIOD), col(CURRENCY)])
 }
 
-/// Revenue columns per row of the spine, before merges are applied; all additive but `last_payment`.
-pub fn per_period(
-    spine: &Spine,
-    daily: LazyFrame,
-    window_days: i32,
-    context: Context,
-) -> PolarsResult<LazyFrame> {
+/// What [`per_period`] looks at: [`daily`] revenue of numbered accounts, with the periods from which on it counts, and from which on
+/// it counts no more within the scores' window.
+pub fn dated(daily: LazyFrame, window_days: i32, context: Context) -> LazyFrame {
+    let calendar = context.calendar;
+    daily.select([
+        col(NUMBER),
+        col("day"),
+        calendar.index_of_date(col("day")).alias(PERIOD),
+        calendar
+            .index_of_date(later_day(col("day"), window_days))
+            .alias(WINDOW_ENDS),
+        col(REVENUE),
+        col("usage_revenue"),
+        col("invoices"),
+    ])
+}
+
+/// [`dated`] revenue with one row per account for all that no window of a period from `first` on looks at: what has been paid in
+/// all, and when last.
+pub fn settled(dated: LazyFrame, first: i32, context: Context) -> PolarsResult<LazyFrame> {
     let year = context.calendar.grain.periods_per_year();
-    let both = |revenue: &'static str, invoices: &'static str| {
-        [(REVENUE, revenue), ("invoices", invoices)]
+    let year_ends = col(PERIOD) + lit(year);
+    let is_settled = year_ends
+        .lt_eq(lit(first))
+        .and(col(WINDOW_ENDS).lt_eq(lit(first)));
+    let is_paid = col("invoices").gt(lit(0i64));
+    let columns = [
+        NUMBER,
+        "day",
+        PERIOD,
+        WINDOW_ENDS,
+        REVENUE,
+        "usage_revenue",
+        "invoices",
+    ]
+    .map(col);
+    let settled = dated
+        .clone()
+        .filter(is_settled.clone())
+        .group_by([col(NUMBER)])
+        .agg([
+            col("day").filter(is_paid).max(),
+            col(PERIOD).max(),
+            col(WINDOW_ENDS).max(),
+            col(REVENUE).sum(),
+            col("usage_revenue").sum(),
+            col("invoices").sum(),
+        ])
+        .select(columns);
+    concat(
+        [settled, dated.filter(is_settled.not())],
+        UnionArgs::default(),
+    )
+}
+
+/// Revenue columns per row of the spine, from [`dated`] revenue, before merges are applied; all additive but `last_payment`.
+pub fn per_period(spine: &Spine, dated: LazyFrame, context: Context) -> PolarsResult<LazyFrame> {
+    let year = context.calendar.grain.periods_per_year();
+    let zero = || money::zero(context.currency);
+    let now = |value: &str| {
+        let is_now = col(PERIOD).gt_eq(lit(context.range.first));
+        when(is_now).then(col(value)).otherwise(zero())
     };
-    let sums =
-        |names: &[(&str, &str)], window| window_sums(spine, daily.clone(), names, window, context);
-    let of_period = [(REVENUE, REVENUE), ("usage_revenue", "usage_revenue")];
-    let in_period = sums(&of_period, Window::Periods(1))?;
-    let to_date = sums(&both("revenue_to_date", "invoices_to_date"), Window::ToDate)?;
-    let over_year = sums(&both("revenue_12m", "invoices_12m"), Window::Periods(year))?;
-    let over_window = sums(
-        &both("window_revenue", "window_invoices"),
-        Window::Days(window_days),
-    )?;
-    let paid = daily.filter(col("invoices").gt(lit(0i64)));
-    let last = spine.latest_days(paid, "last_payment", context)?;
-    spine::side_by_side(vec![in_period, to_date, over_year, over_window, last])
+    let last_payment = when(col("invoices").gt(lit(0i64)))
+        .then(spine::day_number(col("day")))
+        .otherwise(lit(NULL));
+    let sums = |names: &[&str]| names.iter().map(|name| col(*name).sum()).collect();
+    let entries = dated.clone().select([
+        col(NUMBER),
+        col(PERIOD),
+        now(REVENUE).alias("revenue_now"),
+        now("usage_revenue").alias("usage_revenue"),
+        col(REVENUE),
+        col("invoices"),
+        last_payment.alias("last_payment"),
+    ]);
+    let mut aggregates: Vec<Expr> = sums(&["revenue_now", "usage_revenue", REVENUE, "invoices"]);
+    aggregates.push(col("last_payment").max());
+    let entered = spine.entered(entries, aggregates, context);
+    // What counts no more was entered, too: it is taken away again, at the first row at the latest.
+    let left = |ends: Expr, [revenue, invoices]: [&str; 2]| {
+        let columns = [
+            col(NUMBER),
+            ends.alias(PERIOD),
+            col(REVENUE).alias(revenue),
+            col("invoices").alias(invoices),
+        ];
+        let left = dated.clone().select(columns);
+        spine.entered(left, sums(&[revenue, invoices]), context)
+    };
+    let year_ends = left(col(PERIOD) + lit(year), ["year_revenue", "year_invoices"]);
+    let window_ends = left(col(WINDOW_ENDS), ["gone_revenue", "gone_invoices"]);
+    let money = [
+        "revenue_now",
+        "usage_revenue",
+        REVENUE,
+        "year_revenue",
+        "gone_revenue",
+    ];
+    let counts = ["invoices", "year_invoices", "gone_invoices"];
+    let filled = money.map(|name| col(name).fill_null(zero())).into_iter();
+    let filled = filled.chain(counts.map(|name| col(name).fill_null(lit(0i64))));
+    let within = |all: &str, left: &str| spine::so_far(col(all) - col(left));
+    Ok(spine
+        .lives(vec![entered, year_ends, window_ends])?
+        .with_columns(filled.collect::<Vec<_>>())
+        .select([
+            col("revenue_now").alias(REVENUE),
+            col("usage_revenue"),
+            spine::so_far(col(REVENUE)).alias("revenue_to_date"),
+            spine::so_far(col("invoices")).alias("invoices_to_date"),
+            within(REVENUE, "year_revenue").alias("revenue_12m"),
+            within("invoices", "year_invoices").alias("invoices_12m"),
+            within(REVENUE, "gone_revenue").alias("window_revenue"),
+            within("invoices", "gone_invoices").alias("window_invoices"),
+            spine::latest_so_far(col("last_payment")).alias("last_payment"),
+        ]))
 }

@@ -108,65 +108,14 @@ impl Spine {
         self.beside(placed.drop(by_name([PERIOD, ACCOUNT_ID], true, false)))
     }
 
-    /// For each row, the sum of the columns `names` of all `entries` ([`NUMBER`], `period_index`) up to its period.
-    pub fn running_sums(
+    /// [`Self::beside`] of entries of numbered accounts ([`NUMBER`], `period_index`), aggregated at the row from which on they count:
+    /// what is entered before an account's first row counts from there on.
+    pub fn entered(
         &self,
-        entries: Vec<LazyFrame>,
-        names: &[&str],
+        entries: LazyFrame,
+        aggregates: Vec<Expr>,
         context: Context,
-    ) -> PolarsResult<LazyFrame> {
-        let sums: Vec<Expr> = names.iter().map(|name| col(*name).sum()).collect();
-        let entries = self.clipped(concat(entries, UnionArgs::default())?, context);
-        let known = names.iter().map(|name| col(*name).fill_null(lit(0i64)));
-        let running = names.iter().map(|name| {
-            let total = || col(*name).cum_sum(false);
-            let before = (total() - col(*name)).gather(col(BASE), false);
-            (total() - before).alias(*name)
-        });
-        let result = names.iter().map(|name| col(*name));
-        let places = self.rows.clone().select([col(BASE)]);
-        let entries = self.beside(entries.group_by([col(SLOT)]).agg(sums));
-        Ok(side_by_side(vec![places, entries])?
-            .with_columns(known.collect::<Vec<_>>())
-            .with_columns(running.collect::<Vec<_>>())
-            .select(result.collect::<Vec<_>>()))
-    }
-
-    /// For each row, the latest `day` in the rows of its account ([`NUMBER`]) up to the period's end, as `name` (null if there is none).
-    pub fn latest_days(
-        &self,
-        daily: LazyFrame,
-        name: &str,
-        context: Context,
-    ) -> PolarsResult<LazyFrame> {
-        // Account and day in one number that grows with both; the smallest day stands for none.
-        const DAYS: i64 = 1 << 32;
-        const NEVER: i64 = 0;
-        let period = context.calendar.index_of_date(col("day"));
-        let daily = daily.select([
-            col(NUMBER),
-            period.alias(PERIOD),
-            (col("day").cast(DataType::Int32).cast(DataType::Int64) + lit(DAYS / 2)).alias(name),
-        ]);
-        let of_period = self
-            .clipped(daily, context)
-            .group_by([col(SLOT)])
-            .agg([col(name).max()]);
-        let known = col(BASE) * lit(DAYS) + col(name).fill_null(lit(NEVER));
-        let latest = known.cum_max(false) - col(BASE) * lit(DAYS);
-        let day = (col(name) - lit(DAYS / 2)).cast(DataType::Int32);
-        let places = self.rows.clone().select([col(BASE)]);
-        Ok(side_by_side(vec![places, self.beside(of_period)])?
-            .with_column(latest.alias(name))
-            .select([when(col(name).gt(lit(NEVER)))
-                .then(day)
-                .otherwise(lit(NULL))
-                .cast(DataType::Date)
-                .alias(name)]))
-    }
-
-    /// Entries of numbered accounts, at the row from which on they count.
-    fn clipped(&self, entries: LazyFrame, context: Context) -> LazyFrame {
+    ) -> LazyFrame {
         let range = context.range;
         let is_before = col(PERIOD).lt(lit(range.first));
         let since = when(is_before)
@@ -177,11 +126,45 @@ impl Spine {
             .with_column(since.cast(DataType::Int32).alias(PERIOD));
         let accounts = self.accounts.clone();
         let accounts = accounts.select([col(NUMBER), col(FIRST), col(BASE)]);
-        entries
+        let entries = entries
             .inner_join(accounts, col(NUMBER), col(NUMBER))
             .filter(col(PERIOD).gt_eq(col(FIRST)))
-            .with_column(slot().alias(SLOT))
+            .with_column(slot().alias(SLOT));
+        self.beside(entries.group_by([col(SLOT)]).agg(aggregates))
     }
+
+    /// What was [entered](Self::entered), beside where each account's rows begin: what [`so_far`] and [`latest_so_far`] need.
+    pub fn lives(&self, entered: Vec<LazyFrame>) -> PolarsResult<LazyFrame> {
+        let places = self.rows.clone().select([col(BASE)]);
+        side_by_side([vec![places], entered].concat())
+    }
+}
+
+/// The sum over the rows of the account up to this one, in [`Spine::lives`]. Must not be null.
+pub fn so_far(value: Expr) -> Expr {
+    let total = value.clone().cum_sum(false);
+    let before = (total.clone() - value).gather(col(BASE), false);
+    total - before
+}
+
+/// Account and day in one number that grows with both; the smallest day stands for none.
+const DAYS: i64 = 1 << 32;
+const NEVER: i64 = 0;
+
+/// The latest of the days, as [`day_number`] has them, in the rows of the account up to this one, in [`Spine::lives`].
+pub fn latest_so_far(day: Expr) -> Expr {
+    let known = col(BASE) * lit(DAYS) + day.fill_null(lit(NEVER));
+    let latest = known.cum_max(false) - col(BASE) * lit(DAYS);
+    let day = (latest.clone() - lit(DAYS / 2)).cast(DataType::Int32);
+    when(latest.gt(lit(NEVER)))
+        .then(day)
+        .otherwise(lit(NULL))
+        .cast(DataType::Date)
+}
+
+/// A day for [`latest_so_far`].
+pub fn day_number(day: Expr) -> Expr {
+    day.cast(DataType::Int32).cast(DataType::Int64) + lit(DAYS / 2)
 }
 
 /// Numbers accounts in the order of their ids. Rows that are looked at again and again find them by number.

@@ -1,7 +1,7 @@
 //! Survey answers → NPS respondents of the trailing window, CSAT answers of the period (docs/definitions.md § 9).
 
+use super::later_day;
 use super::merges::AccountMap;
-use super::stocks::later_day;
 use super::{Context, each_period, flag, in_period};
 use crate::columns::{ACCOUNT_ID, PERIOD};
 use polars::prelude::*;

@@ -8,8 +8,8 @@ pub mod sheet;
 #[cfg(test)]
 mod tests;
 
+use super::later_day;
 use super::spine::{self, NUMBER, Spine};
-use super::stocks::later_day;
 use super::{Context, each_period};
 use crate::columns::{ACCOUNT_ID, PERIOD};
 use crate::config::MauWindow;
@@ -155,14 +155,22 @@ pub fn recency(spine: &Spine, days: LazyFrame, context: Context) -> PolarsResult
         ];
         counted.clone().select(columns)
     };
-    let entries = vec![
+    let entries = [
         entry(PERIOD, col("days")),
         entry("period_out", lit(0i64) - col("days")),
     ];
-    let counts = spine.running_sums(entries, &["window_active_days"], context)?;
-    let last_days = days.select([col(NUMBER), col("last_day").alias("day")]);
-    let last = spine.latest_days(last_days, "last_use", context)?;
-    spine::side_by_side(vec![counts, last])
+    let entries = concat(entries, UnionArgs::default())?;
+    let active_days = || col("window_active_days");
+    let counts = spine.entered(entries, vec![active_days().sum()], context);
+    let last_use = spine::day_number(col("last_day")).max().alias("last_use");
+    let last = spine.entered(days, vec![last_use], context);
+    Ok(spine
+        .lives(vec![counts, last])?
+        .with_column(active_days().fill_null(lit(0i64)))
+        .select([
+            spine::so_far(active_days()).alias("window_active_days"),
+            spine::latest_so_far(col("last_use")).alias("last_use"),
+        ]))
 }
 
 /// `period_index`, `account_id`, `merged_active_days` of the accounts that others were merged into: days on which two of

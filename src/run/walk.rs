@@ -89,7 +89,8 @@ impl<'a> Walk<'a> {
             last: published.last,
         };
         let context = context_of(pipeline, all);
-        let ground = Ground::of(&loaded.inputs, context, &held).map_err(compute)?;
+        let ground =
+            Ground::of(&loaded.inputs, context, window_days(pipeline), &held).map_err(compute)?;
         let unrated = missing_rates(ground.missing_rates.clone(), context)?;
         let mut walk = Self {
             project,
@@ -181,10 +182,12 @@ impl<'a> Walk<'a> {
     ) -> Result<Vec<Table>, RunError> {
         let pipeline = self.project.pipeline;
         let context = self.context(range);
-        let inputs = &self.loaded.inputs;
         let compute = |stage| move |source| RunError::Compute { stage, source };
 
         self.progress.stage("computing the account × period model");
+        let settled = self.ground.go_on_to(range.first, context, &held);
+        settled.map_err(compute("the account × period model"))?;
+        let inputs = &self.loaded.inputs;
         let window_days = window_days(pipeline);
         let model = account_periods(
             inputs,
