@@ -53,6 +53,16 @@ pub struct Inputs {
     pub is_historised: bool,
 }
 
+impl Inputs {
+    /// Lets go of the rows that only [`crate::account_period::Ground`] is made of; they are most of all.
+    pub fn without_ground(&mut self) {
+        self.subscriptions = LazyFrame::default();
+        if let Some(lines) = &mut self.invoice_lines {
+            *lines = LazyFrame::default();
+        }
+    }
+}
+
 /// What every family needs to know beside its tables.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {

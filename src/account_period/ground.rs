@@ -39,30 +39,29 @@ impl Ground {
         let rates = hold("rates", rates)?.lazy();
         let versions = hold("versions", mrr::versions(inputs, context))?.lazy();
         let origins = mrr::origins(versions.clone(), rates.clone(), context);
-        let daily_revenue = match &inputs.invoice_lines {
-            None => None,
-            Some(lines) => {
-                let daily = revenue::daily(lines.clone(), rates.clone(), context);
-                Some(hold("daily revenue", daily)?.lazy())
-            }
-        };
-        let first_signs = first_signs(inputs, daily_revenue.clone(), context)?;
+        let first_signs = first_signs(inputs, context)?;
         let first_signs = hold("first signs", spine::numbered(first_signs))?.lazy();
         let numbers = || first_signs.clone().select([col(ACCOUNT_ID), col(NUMBER)]);
         let numbered = |rows: LazyFrame| {
             rows.inner_join(numbers(), col(ACCOUNT_ID), col(ACCOUNT_ID))
                 .drop(by_name([ACCOUNT_ID], true, false))
         };
-        let daily_revenue = daily_revenue.map(|daily| {
-            let dated = revenue::dated(numbered(daily), window_days, context);
-            hold("revenue by number", dated)
-        });
+        let mut daily_revenue: Option<DataFrame> = None;
+        for lines in revenue_portions(inputs, context, hold)? {
+            let daily = revenue::daily(lines, rates.clone(), context);
+            let dated = revenue::dated(daily, numbers(), window_days, context);
+            let dated = hold("daily revenue", dated)?;
+            daily_revenue = Some(match daily_revenue {
+                None => dated,
+                Some(before) => before.vstack(&dated)?,
+            });
+        }
         let usage_days = inputs.usage.as_ref().map(|usage| usage.days.clone());
         let usage_days = usage_days.map(|days| hold("usage by number", numbered(days)));
         Ok(Self {
             missing_rates: missing_rates(inputs, &versions, &rates, context)?,
             origins: hold("origins", origins)?.lazy(),
-            daily_revenue: daily_revenue.transpose()?.map(IntoLazy::lazy),
+            daily_revenue: daily_revenue.map(IntoLazy::lazy),
             usage_days: usage_days.transpose()?.map(IntoLazy::lazy),
             first_signs,
             rates,
@@ -77,6 +76,13 @@ impl Ground {
             *dated = hold("settled revenue", settled)?.lazy();
         }
         Ok(())
+    }
+}
+
+fn revenue_portions(inputs: &Inputs, context: Context, hold: Hold) -> PolarsResult<Vec<LazyFrame>> {
+    match &inputs.invoice_lines {
+        None => Ok(Vec::new()),
+        Some(lines) => revenue::in_portions(lines, context, hold),
     }
 }
 
@@ -105,11 +111,7 @@ fn missing_rates(
 }
 
 /// `account_id` and [`FIRST_SIGN`].
-fn first_signs(
-    inputs: &Inputs,
-    daily_revenue: Option<LazyFrame>,
-    context: Context,
-) -> PolarsResult<LazyFrame> {
+fn first_signs(inputs: &Inputs, context: Context) -> PolarsResult<LazyFrame> {
     let calendar = context.calendar;
     let day_of = |frame: LazyFrame, day: Expr| frame.select([col(ACCOUNT_ID), day.alias("day")]);
     let started = calendar.local_date(col("started_at"));
@@ -117,7 +119,8 @@ fn first_signs(
         day_of(inputs.accounts.clone(), col("signup_date")),
         day_of(inputs.subscriptions.clone(), started),
     ];
-    signs.extend(daily_revenue.map(|daily| day_of(daily, col("day"))));
+    let lines = inputs.invoice_lines.clone();
+    signs.extend(lines.map(|lines| revenue::first_days(lines, context)));
     signs.extend(inputs.usage.iter().map(Usage::first_days));
     signs.extend(families::signs(inputs, context));
     let mut first_signs = concat(signs, UnionArgs::default())?

@@ -4,9 +4,9 @@
 
 use super::Ground;
 use crate::columns::*;
-use crate::facts::movements::snapshot_range;
 use crate::facts::spine::NUMBER;
 use crate::facts::{Context, Inputs, money, mrr};
+use crate::period::PeriodRange;
 use polars::prelude::*;
 
 /// Periods gone by.
@@ -22,7 +22,11 @@ pub struct History {
 /// The periods of the context.
 pub fn history(inputs: &Inputs, ground: &Ground, context: Context) -> PolarsResult<History> {
     let map = &inputs.account_map;
-    let range = snapshot_range(context);
+    // What was closed with before is what is opened with.
+    let range = PeriodRange {
+        first: context.range.first - 1,
+        last: context.range.last,
+    };
     let key = || [col(PERIOD), col(ACCOUNT_ID)];
     let closing = mrr::snapshots(
         ground.versions.clone(),

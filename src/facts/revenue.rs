@@ -2,10 +2,15 @@
 
 use super::later_day;
 use super::spine::{self, NUMBER, Spine};
-use super::{Context, fx, money, mrr};
+use super::{Context, Hold, fx, money, mrr};
 use crate::columns::{ACCOUNT_ID, CURRENCY, PERIOD, REVENUE};
+use crate::period::utc_micros;
 use polars::prelude::*;
 
+/// Columns of invoice lines that no number is made of.
+pub const UNREAD: [&str; 3] = ["service_start", "service_end", "paid_at"];
+/// As many lines are worked on at a time: their groups take ten times their own room.
+const LINES_AT_ONCE: i64 = 4_000_000;
 /// First period in which revenue counts no more within the scores' window.
 const WINDOW_ENDS: &str = "__window_ends";
 
@@ -57,21 +62,67 @@ pub fn missing_rates(invoice_lines: LazyFrame, rates: LazyFrame, context: Contex
         .select([col(PERIOD), col(CURRENCY)])
 }
 
-/// What [`per_period`] looks at: [`daily`] revenue of numbered accounts, with the periods from which on it counts, and from which on
-/// it counts no more within the scores' window.
-pub fn dated(daily: LazyFrame, window_days: i32, context: Context) -> LazyFrame {
+/// The day on which each account was first billed: `account_id`, `day`.
+pub fn first_days(invoice_lines: LazyFrame, context: Context) -> LazyFrame {
+    let first = col("issued_at").min();
+    invoice_lines
+        .group_by([col(ACCOUNT_ID)])
+        .agg([context.calendar.local_date(first).alias("day")])
+}
+
+/// What [`per_period`] looks at: [`daily`] revenue by account's number (`numbers` has it), with the periods from which on it counts,
+/// and from which on it counts no more within the scores' window.
+pub fn dated(
+    daily: LazyFrame,
+    numbers: LazyFrame,
+    window_days: i32,
+    context: Context,
+) -> LazyFrame {
     let calendar = context.calendar;
-    daily.select([
-        col(NUMBER),
-        col("day"),
-        calendar.index_of_date(col("day")).alias(PERIOD),
-        calendar
-            .index_of_date(later_day(col("day"), window_days))
-            .alias(WINDOW_ENDS),
-        col(REVENUE),
-        col("usage_revenue"),
-        col("invoices"),
-    ])
+    daily
+        .inner_join(numbers, col(ACCOUNT_ID), col(ACCOUNT_ID))
+        .select([
+            col(NUMBER),
+            col("day"),
+            calendar.index_of_date(col("day")).alias(PERIOD),
+            calendar
+                .index_of_date(later_day(col("day"), window_days))
+                .alias(WINDOW_ENDS),
+            col(REVENUE),
+            col("usage_revenue"),
+            col("invoices"),
+        ])
+}
+
+/// Some periods' lines each, so many at a time: days are complete in one of them. `hold` keeps a frame in memory.
+pub fn in_portions(
+    invoice_lines: &LazyFrame,
+    context: Context,
+    hold: Hold,
+) -> PolarsResult<Vec<LazyFrame>> {
+    let calendar = context.calendar;
+    let first = calendar.index_of_instant(col("issued_at").min());
+    let all = [
+        len().cast(DataType::Int64).alias("lines"),
+        first.alias(PERIOD),
+    ];
+    let all = hold("invoice lines", invoice_lines.clone().select(all))?;
+    let lines = all.column("lines")?.i64()?.get(0).unwrap_or(0);
+    let last = context.range.last;
+    let first = all.column(PERIOD)?.i32()?.get(0);
+    let first = first.map_or(last, |first| first.min(last));
+    let portions = i32::try_from(lines / LINES_AT_ONCE + 1).unwrap_or(i32::MAX);
+    let size = ((last - first) / portions + 1).max(1);
+    let begin = |index| {
+        let instant = calendar.midnight(calendar.start_of(index));
+        lit(instant.timestamp_micros()).cast(utc_micros())
+    };
+    let portion = |first: i32| {
+        let is_in = col("issued_at").gt_eq(begin(first));
+        let is_in = is_in.and(col("issued_at").lt(begin(first + size)));
+        invoice_lines.clone().filter(is_in)
+    };
+    Ok((first..=last).step_by(size as usize).map(portion).collect())
 }
 
 /// [`dated`] revenue with one row per account for all that no window of a period from `first` on looks at: what has been paid in

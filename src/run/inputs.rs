@@ -8,8 +8,8 @@ use super::{Progress, collected};
 use crate::columns::{ACCOUNT_ID, PERIOD};
 use crate::config::{Calendar, Pipeline};
 use crate::contract::{self, Contract, FILE, FILE_FROM, FILE_TO, INPUT_TABLES, ROW, raw_column};
-use crate::facts::Inputs;
 use crate::facts::merges::{AccountMap, Merge, MergeCycle};
+use crate::facts::{Inputs, revenue};
 use crate::metrics::catalogue::Catalogue;
 use crate::period::Period;
 use crate::sources::{self, Scan, SourceError, SourceFile};
@@ -264,7 +264,9 @@ pub fn loaded(
         accounts: frame("accounts").unwrap_or_default(),
         subscriptions: frame("subscriptions").unwrap_or_default(),
         plans: frame("plans"),
-        invoice_lines: frame("invoice_lines"),
+        invoice_lines: frames
+            .get("invoice_lines")
+            .map(|lines| lines.drop_many(revenue::UNREAD).lazy()),
         fx_rates: frame("fx_rates"),
         opportunities: frame("opportunities"),
         members: frame("members"),

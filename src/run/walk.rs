@@ -23,6 +23,9 @@ use std::collections::BTreeSet;
 /// 4.8 kB with all of them, and some to spare.
 const BYTES_PER_ROW: u64 = 6_000;
 
+/// How many periods of which only [`history`] is needed take the room of one of the others.
+const PAST_AT_ONCE: u64 = 6;
+
 /// A run on its way: the inputs, read once, and what is known of the periods it has been through.
 pub(super) struct Walk<'a> {
     project: &'a Project<'a>,
@@ -52,7 +55,7 @@ impl<'a> Walk<'a> {
     ) -> Result<Self, RunError> {
         let pipeline = project.pipeline;
         let catalogue = project.catalogue;
-        let loaded = inputs::loaded(
+        let mut loaded = inputs::loaded(
             pipeline,
             catalogue,
             listing,
@@ -92,6 +95,7 @@ impl<'a> Walk<'a> {
         let ground =
             Ground::of(&loaded.inputs, context, window_days(pipeline), &held).map_err(compute)?;
         let unrated = missing_rates(ground.missing_rates.clone(), context)?;
+        loaded.inputs.without_ground();
         let mut walk = Self {
             project,
             request,
@@ -112,9 +116,13 @@ impl<'a> Walk<'a> {
                 first: begin,
                 last: first - 1,
             };
-            let context = walk.context(before);
-            let history = history(&walk.loaded.inputs, &walk.ground, context).map_err(compute)?;
-            walk.remember(history).map_err(compute)?;
+            // A period gone by takes little room; many accounts' many periods do not.
+            for part in walk.steps_of(before, walk.fitting().max(1) * PAST_AT_ONCE) {
+                let context = walk.context(part);
+                let history =
+                    history(&walk.loaded.inputs, &walk.ground, context).map_err(compute)?;
+                walk.remember(history).map_err(compute)?;
+            }
         }
         Ok(walk)
     }
@@ -133,23 +141,31 @@ impl<'a> Walk<'a> {
 
     /// The steps to go: `size` periods each, or as many as fit into the memory that the request allows.
     pub fn steps(&self, size: Option<usize>) -> Vec<PeriodRange> {
+        let size = size.map_or_else(|| self.fitting(), |size| size as u64);
+        let steps = self.steps_of(self.range, size);
+        if steps.len() > 1 {
+            tracing::info!("{} steps of {} periods", steps.len(), steps[0].len());
+        }
+        steps
+    }
+
+    /// How many periods fit into what is left of the memory.
+    fn fitting(&self) -> u64 {
         let used = (self.request.cost)().peak_memory_bytes.unwrap_or(0);
         let accounts = self.loaded.account_count as u64;
-        let fitting = || fitting(self.request.memory_limit, used, accounts);
-        let size = size.map_or_else(fitting, |size| size as u64);
+        fitting(self.request.memory_limit, used, accounts)
+    }
+
+    fn steps_of(&self, range: PeriodRange, size: u64) -> Vec<PeriodRange> {
+        let PeriodRange { first, last } = range;
         let size = i32::try_from(size).unwrap_or(i32::MAX).max(1);
-        let PeriodRange { first, last } = self.range;
-        let steps: Vec<PeriodRange> = (first..=last)
+        (first..=last)
             .step_by(size as usize)
             .map(|first| PeriodRange {
                 first,
                 last: first.saturating_add(size - 1).min(last),
             })
-            .collect();
-        if steps.len() > 1 {
-            tracing::info!("{} steps of {size} periods", steps.len());
-        }
-        steps
+            .collect()
     }
 
     /// What is needed of periods whose accounts need no members: who churned, and the cohorts.
