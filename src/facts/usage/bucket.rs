@@ -5,7 +5,7 @@ mod features;
 mod found;
 
 use super::part::month_of;
-use super::sheet::{DAYS, Joining, Words, sheet};
+use super::sheet::{DAYS, Joining, Words, sheet, sort_and_dedup};
 use super::{MONTH_DAYS, WEEK_DAYS};
 use crate::columns::ACCOUNT_ID;
 use crate::config::{Calendar, MauWindow};
@@ -113,9 +113,8 @@ impl Bucket {
 }
 
 impl<'a> Known<'a> {
-    /// What is known of `ids`, as it shapes a bucket: `id`, `account_id`, `signup`, `is_merged`.
-    pub fn of(&self, mut ids: Vec<&str>) -> PolarsResult<DataFrame> {
-        ids.sort_unstable();
+    /// What is known of `ids` in order, as it shapes a bucket: `id`, `account_id`, `signup`, `is_merged`.
+    pub fn of(&self, ids: Vec<&str>) -> PolarsResult<DataFrame> {
         let accounts: Vec<Option<&str>> = ids.iter().map(|id| self.account(id)).collect();
         let signup = |account: &Option<&str>| self.signups.get((*account)?).copied();
         let signups: Vec<Option<i32>> = accounts.iter().map(signup).collect();
@@ -220,8 +219,7 @@ impl Rules<'_> {
         }
         let mut ids = std::mem::take(&mut sheet.ids);
         let features = self.features(span, features, known, &mut ids, &mut found.repeated)?;
-        ids.sort_unstable();
-        ids.dedup();
+        sort_and_dedup(&mut ids);
         found.finished(features, known.of(ids)?, &words)
     }
 }

@@ -93,25 +93,24 @@ pub struct Names<'a> {
     long: PlHashMap<&'a str, u32>,
     pub texts: Vec<&'a str>,
     /// Rows that stand together often have the same.
-    latest: Option<(&'a str, u32)>,
+    latest: (u128, u32),
 }
 
 impl<'a> Names<'a> {
     pub fn number(&mut self, text: &'a str) -> u32 {
-        if let Some((latest, number)) = self.latest
-            && latest == text
-        {
-            return number;
-        }
         let next = self.texts.len() as u32;
         let number = match as_number(text) {
-            Some(short) => *self.short.entry(short).or_insert(next),
+            Some(short) if short == self.latest.0 => return self.latest.1,
+            Some(short) => {
+                let number = *self.short.entry(short).or_insert(next);
+                self.latest = (short, number);
+                number
+            }
             None => *self.long.entry(text).or_insert(next),
         };
         if number == next {
             self.texts.push(text);
         }
-        self.latest = Some((text, number));
         number
     }
 
@@ -127,14 +126,47 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The length and the bytes of a text of up to 15 bytes; 0 is none.
+/// The bytes and the length of a text of up to 15 bytes, never 0. The order of such numbers is that of the texts.
 fn as_number(text: &str) -> Option<u128> {
-    let mut bytes = [0; 16];
-    bytes[0] = u8::try_from(text.len() + 1).ok()?;
+    let bytes = text.as_bytes();
+    if bytes.len() > 15 {
+        return None;
+    }
+    Some(beginning(bytes) | (bytes.len() as u128 + 1))
+}
+
+/// The first 16 bytes of a text, the first of them the highest; 0 where there are no more.
+fn beginning(bytes: &[u8]) -> u128 {
+    if let Some(all) = bytes.first_chunk() {
+        return u128::from_be_bytes(*all);
+    }
+    let unused = 8 * (16 - bytes.len());
+    // The first half and the last may overlap: they say the same there.
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        return u128::from(u64::from_be_bytes(*first)) << 64
+            | u128::from(u64::from_be_bytes(*last)) << unused;
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        return u128::from(u32::from_be_bytes(*first)) << 96
+            | u128::from(u32::from_be_bytes(*last)) << unused;
+    }
+    let joined = |number: u128, byte: &u8| number << 8 | u128::from(*byte);
     bytes
-        .get_mut(1..=text.len())?
-        .copy_from_slice(text.as_bytes());
-    Some(u128::from_le_bytes(bytes))
+        .iter()
+        .fold(0, joined)
+        .checked_shl(unused as u32)
+        .unwrap_or(0)
+}
+
+/// A text to sort by: few of those that differ have to be looked at beyond their beginning.
+fn sorting_key(text: &str) -> (u128, &str) {
+    (beginning(text.as_bytes()), text)
+}
+
+/// Sorts texts, and leaves each but once.
+pub fn sort_and_dedup(texts: &mut Vec<&str>) {
+    texts.sort_by_cached_key(|text| sorting_key(text));
+    texts.dedup();
 }
 
 /// A text that is compared with few others: it needs no number, which would have to be looked up among all.
@@ -142,7 +174,7 @@ fn as_number(text: &str) -> Option<u128> {
 pub struct Key([u64; 2]);
 
 impl Key {
-    /// First byte of those that hold the number of a long text.
+    /// Lowest byte of those that hold the number of a long text.
     const LONG: u8 = u8::MAX;
 
     fn of(number: u128) -> Self {
@@ -205,30 +237,38 @@ pub fn sheet<'a, T: Copy + Default>(
             _ => NONE,
         }));
     }
-    let of_ids: Vec<Option<&str>> = ids.texts.iter().map(|id| account_of(id)).collect();
-    let mut accounts: Vec<&str> = of_ids.iter().copied().flatten().collect();
-    accounts.sort_unstable();
-    accounts.dedup();
-    let place =
-        |account: Option<&str>| account.and_then(|account| accounts.binary_search(&account).ok());
-    let places: Vec<Option<usize>> = of_ids.into_iter().map(place).collect();
-    let account = |number: u32| places.get(number as usize).copied().flatten();
-
+    let id_and_account = ids.texts.iter().enumerate();
+    let mut by_account: Vec<_> = id_and_account
+        .filter_map(|(id, text)| Some((sorting_key(account_of(text)?), id)))
+        .collect();
+    by_account.sort_unstable();
+    let mut accounts: Vec<&str> = Vec::new();
+    let mut places = vec![NONE; ids.texts.len()];
+    for ((_, account), id) in by_account {
+        if accounts.last() != Some(&account) {
+            accounts.push(account);
+        }
+        places[id] = accounts.len() as u32 - 1;
+    }
+    // From here on, the number of a row is that of its account.
     let mut starts = vec![0; accounts.len() + 1];
-    for at in numbers.iter().filter_map(|number| account(*number)) {
-        starts[at + 1] += 1;
+    for number in &mut numbers {
+        *number = places.get(*number as usize).copied().unwrap_or(NONE);
+        if let Some(length) = starts.get_mut((*number as usize).saturating_add(1)) {
+            *length += 1;
+        }
     }
     for at in 1..starts.len() {
         starts[at] += starts[at - 1];
     }
-    let mut next = starts.clone();
+    let mut next = starts[..accounts.len()].to_vec();
     let mut rows = vec![T::default(); starts[accounts.len()]];
     let mut numbers = numbers.into_iter();
     for frame in frames {
         for (row, number) in rows_of(frame)?.into_iter().zip(numbers.by_ref()) {
-            if let Some(account) = account(number) {
-                rows[next[account]] = row;
-                next[account] += 1;
+            if let Some(next) = next.get_mut(number as usize) {
+                rows[*next] = row;
+                *next += 1;
             }
         }
     }
@@ -260,12 +300,12 @@ impl<'a> Words<'a> {
     /// Hands over the text of a key.
     pub fn text<R>(&self, key: Key, take: impl FnOnce(Option<&str>) -> R) -> R {
         let number = key.number();
-        let bytes = number.to_le_bytes();
-        match bytes[0] {
+        let bytes = number.to_be_bytes();
+        match bytes[15] {
             0 => take(None),
             Key::LONG => take(self.long.texts.get((number >> 8) as usize).copied()),
             length => {
-                let text = bytes.get(1..usize::from(length));
+                let text = bytes.get(..usize::from(length - 1));
                 take(text.and_then(|text| std::str::from_utf8(text).ok()))
             }
         }
@@ -331,5 +371,36 @@ fn numbers<'a>(frame: &'a DataFrame, name: &str) -> PolarsResult<Option<&'a [i64
     match frame.column(name) {
         Ok(column) => column.i64()?.cont_slice().map(Some),
         Err(_) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_texts_are_numbers_in_the_order_of_the_texts() -> PolarsResult<()> {
+        let all = "ユーザー0123456789";
+        let ends = all.char_indices().map(|(at, _)| at);
+        let mut texts: Vec<&str> = ends.flat_map(|at| [&all[..at], &all[at..]]).collect();
+        texts.extend(["a", "a\0", "b", "u00467568", "u00467570", "u0046757"]);
+        texts.sort_unstable();
+        let mut ours = texts.clone();
+        ours.reverse();
+        sort_and_dedup(&mut ours);
+        texts.dedup();
+        assert_eq!(ours, texts);
+        let numbers: Vec<u128> = texts.iter().filter_map(|text| as_number(text)).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b));
+
+        let mut words = Words::default();
+        let mut keys = vec![Key::default()];
+        keys.extend(texts.iter().map(|text| words.key(Some(text))));
+        let column = words.column("texts", keys.into_iter());
+        let back: Vec<Option<&str>> = column.str()?.iter().collect();
+        assert_eq!(back[0], None);
+        let given: Vec<Option<&str>> = texts.into_iter().map(Some).collect();
+        assert_eq!(back[1..], given);
+        Ok(())
     }
 }
