@@ -139,9 +139,18 @@ impl<'a> Walk<'a> {
         )
     }
 
-    /// The steps to go: `size` periods each, or as many as fit into the memory that the request allows.
+    /// The steps to go: `size` periods each, or as many as pay off and fit into the memory that the request allows.
     pub fn steps(&self, size: Option<usize>) -> Vec<PeriodRange> {
-        let size = size.map_or_else(|| self.fitting(), |size| size as u64);
+        let accounts = self.loaded.account_count as u64;
+        let size = size.map_or_else(
+            || {
+                even(
+                    self.range.len() as u64,
+                    self.fitting().min(paying(accounts)),
+                )
+            },
+            |size| size as u64,
+        );
         let steps = self.steps_of(self.range, size);
         if steps.len() > 1 {
             tracing::info!("{} steps of {} periods", steps.len(), steps[0].len());
@@ -335,9 +344,36 @@ fn fitting(limit: u64, used: u64, accounts: u64) -> u64 {
     left / BYTES_PER_ROW / accounts.max(1)
 }
 
+/// How many periods of so many accounts are fastest in one step. More take new memory from the system for every column, whose pages it
+/// has to clear; fewer look back over the same year again and again. Measured: 100,000 accounts took 73 s in steps of 3, 89 s in
+/// steps of 6, 105 s in steps of 1.
+fn paying(accounts: u64) -> u64 {
+    const ROWS: u64 = 300_000;
+    const LEAST: u64 = 3;
+    (ROWS / accounts.max(1)).max(LEAST)
+}
+
+/// The size of steps of at most `size`, all alike, that `all` are cut into.
+fn even(all: u64, size: u64) -> u64 {
+    all.div_ceil(all.div_ceil(size.max(1)).max(1))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::fitting;
+    use super::{even, fitting, paying};
+
+    #[test]
+    fn steps_are_as_long_as_pays_off_and_alike() {
+        assert_eq!(paying(100_000), 3);
+        assert_eq!(paying(1_000_000), 3);
+        assert_eq!(paying(10_000), 30);
+        assert!(paying(0) > 1_000);
+        assert_eq!(even(41, 30), 21);
+        assert_eq!(even(36, 3), 3);
+        assert_eq!(even(1, 30), 1);
+        assert_eq!(even(5, 0), 1);
+        assert_eq!(even(0, 3), 0);
+    }
 
     #[test]
     fn steps_fit_into_what_is_left() {
