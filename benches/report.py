@@ -6,8 +6,8 @@ from statistics import median
 
 TOOLS = ("cskpi", "duckdb", "polars")
 NAMES = {"cskpi": "cskpi", "duckdb": "DuckDB", "polars": "Python polars"}
-EVENTS = {"XS": 200_000, "S": 5_000_000, "M": 50_000_000, "2M": 100_000_000, "L": 200_000_000}
-ACCOUNTS = {"XS": 500, "S": 10_000, "M": 100_000, "2M": 100_000, "L": 100_000}
+EVENTS = {"XS": 200_000, "S": 5_000_000, "M": 50_000_000, "2M": 100_000_000, "L": 200_000_000, "A": 5_000_000}
+ACCOUNTS = {"XS": 500, "S": 10_000, "M": 100_000, "2M": 100_000, "L": 100_000, "A": 1_000_000}
 MEASURES = {"wall": ("wall, s", 1), "cpu": ("CPU, s", 1), "megabytes": ("peak memory, MB", 0)}
 
 

@@ -28,8 +28,8 @@ import report
 from measure import HERE, REPOSITORY, Bound, Failed, machine, measured, output_of, python, use_two_cores, warmed
 
 BEGIN = datetime.date(2023, 4, 1)
-MONTHS = {"XS": 6, "S": 36, "M": 36, "2M": 36, "L": 36}
-PAIRS = {"XS": 1, "S": 5, "M": 5, "2M": 1, "L": 1}
+MONTHS = {"XS": 6, "S": 36, "M": 36, "2M": 36, "L": 36, "A": 36}
+PAIRS = {"XS": 1, "S": 5, "M": 5, "2M": 1, "L": 1, "A": 1}
 PARTS = ("tables", "floor", "increment", "months")
 TABLES = "account_period,kpi_values,mrr_movements,cohort_retention"
 NIGHTS = 5
@@ -173,12 +173,12 @@ def run_size(bench, parts):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sizes", nargs="*", choices=[*MONTHS, []], metavar="SIZE", help="XS S M 2M L")
+    parser.add_argument("sizes", nargs="*", choices=[*MONTHS, []], metavar="SIZE", help="XS S M 2M L A")
     parser.add_argument("--dir", type=Path, default=REPOSITORY / "target/bench", help="where workload and results lie (target/bench)")
     parser.add_argument("--cskpi", type=Path, default=REPOSITORY / "target/release/cskpi", help="the program (target/release/cskpi)")
     parser.add_argument("--python", type=Path, help="an interpreter that has benches/requirements.txt, in place of an environment under target")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of the parts: {','.join(PARTS)}")
-    parser.add_argument("--pairs", type=int, help="rounds of the three tools (5 for S and M, 1 for 2M and L)")
+    parser.add_argument("--pairs", type=int, help="rounds of the three tools (5 for S and M, 1 for the others)")
     parser.add_argument("--minutes", type=float, default=240, help="stop when a size has taken so long")
     parser.add_argument("--check", action="store_true", help="only whether the tables are equal")
     parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md", help="the report (benches/RESULTS.md)")
