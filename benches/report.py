@@ -88,7 +88,7 @@ def months(figures):
 
 def by_size(results):
     """Cost against the number of events. From S to M the accounts grow, too; from M on only the events."""
-    sizes = [size for size in EVENTS if size != "XS" and "tables" in results.get(size, {})]
+    sizes = [size for size in EVENTS if size not in ("XS", "A") and "tables" in results.get(size, {})]
     if len(sizes) < 2:
         return []
     rows = []

@@ -65,13 +65,11 @@ pub fn account_periods(
     let accounts = ground.first_signs.clone();
     let accounts = accounts.left_join(of_account, col(ACCOUNT_ID), col(ACCOUNT_ID));
     let spine = Spine::of(accounts, map, context, hold)?;
-    let range = movements::snapshot_range(context);
-    let snapshots = mrr::snapshots(versions.clone(), rates.clone(), range, context);
+    let snapshots = movements::snapshots(&versions, &rates, context)?;
     let ledger = Ledger {
         versions: versions.clone(),
         rates: rates.clone(),
         snapshots: hold("snapshots", snapshots)?.lazy(),
-        range,
     };
     let origins = ground.origins.clone();
     let origins = mrr::origins_by_period(origins, &spine, inputs, context)?;

@@ -14,12 +14,33 @@ use polars::prelude::*;
 pub struct Ledger {
     pub versions: LazyFrame,
     pub rates: LazyFrame,
-    /// Version × period end, over [`Ledger::range`].
+    /// See [`snapshots`].
     pub snapshots: LazyFrame,
-    pub range: PeriodRange,
 }
 
-/// The periods whose snapshots a range of results needs: a year before it, for the 12-month figures.
+/// Version × period end at which it is live ([`mrr::snapshots`]), at the ends that a range of results needs: its own, the one before,
+/// and for the 12-month figures those of a year before.
+pub fn snapshots(
+    versions: &LazyFrame,
+    rates: &LazyFrame,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
+    let year = context.calendar.grain.periods_per_year();
+    let PeriodRange { first, last } = context.range;
+    let own = PeriodRange {
+        first: first - 1,
+        last,
+    };
+    let year_ago = PeriodRange {
+        first: first - year,
+        last: (last - year).min(first - 2),
+    };
+    let ranges = [year_ago, own]
+        .map(|range| mrr::snapshots(versions.clone(), rates.clone(), range, context));
+    concat(ranges, UnionArgs::default())
+}
+
+/// From the first to the last of the periods whose snapshots a range of results needs.
 pub fn snapshot_range(context: Context) -> PeriodRange {
     let year = context.calendar.grain.periods_per_year();
     PeriodRange {
