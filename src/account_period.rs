@@ -85,13 +85,19 @@ pub fn account_periods(
     let trials = mrr::trials(versions.clone(), rates.clone(), context);
     let trials = summed(trials, [(col("trial_mrr"), "trial_mrr")], map, context);
 
-    let mut parts = vec![
+    // Facts have their names, whatever an account's own columns are called.
+    let attributes = attributes::by_period(inputs, context.calendar, context.range);
+    let mut parts: Vec<LazyFrame> = attributes
+        .into_iter()
+        .map(|rows| spine.with(rows))
+        .collect();
+    parts.extend([
         histories(inputs, ground, &spine, context)?,
         spine.beside(movements.drop(by_name(described, true, false))),
         spine.beside(origins),
         spine.beside(plans),
         spine.with(trials),
-    ];
+    ]);
     if let Some(usage) = &inputs.usage {
         parts.push(spine.with(usage.per_period(map, context)?));
         if !map.is_empty() {
@@ -99,8 +105,6 @@ pub fn account_periods(
             parts.push(spine.with(exact));
         }
     }
-    let attributes = attributes::by_period(inputs, context.calendar, context.range);
-    parts.extend(attributes.map(|attributes| spine.with(attributes)));
     let details = families::details(inputs, context, hold)?;
     parts.extend(families::families(
         &spine,

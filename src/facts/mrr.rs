@@ -314,6 +314,7 @@ pub fn origins_by_period(
     let apart = spine
         .rows
         .clone()
+        .select([col(SLOT), col(ACCOUNT_ID), col(PERIOD)])
         .inner_join(origins.clone(), col(ACCOUNT_ID), col(ACCOUNT_ID))
         .filter(has_begun());
     if map.is_empty() {

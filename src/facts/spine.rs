@@ -8,6 +8,7 @@ use super::merges::AccountMap;
 use super::{Context, Hold, each_period};
 use crate::columns::{ACCOUNT_ID, PERIOD};
 use polars::prelude::*;
+use std::collections::BTreeSet;
 
 /// Number of a row, in the order of account and period.
 pub const SLOT: &str = "__slot";
@@ -175,8 +176,20 @@ pub fn numbered(accounts: LazyFrame) -> LazyFrame {
         .with_column(col(NUMBER).cast(DataType::Int64))
 }
 
-/// Puts frames that have the rows of the spine, in their order, beside each other.
-pub fn side_by_side(parts: Vec<LazyFrame>) -> PolarsResult<LazyFrame> {
+/// Puts frames that have the rows of the spine, in their order, beside each other. Of columns of one name the last one stays: what an
+/// account's own columns are called is not up to us.
+pub fn side_by_side(mut parts: Vec<LazyFrame>) -> PolarsResult<LazyFrame> {
+    let mut taken: BTreeSet<PlSmallStr> = BTreeSet::new();
+    for part in parts.iter_mut().rev() {
+        let schema = part.collect_schema()?;
+        let (twice, own): (Vec<PlSmallStr>, _) = schema
+            .iter_names_cloned()
+            .partition(|name| taken.contains(name));
+        if !twice.is_empty() {
+            *part = part.clone().drop(by_name(twice, true, false));
+        }
+        taken.extend(own);
+    }
     let options = HConcatOptions {
         strict: true,
         ..HConcatOptions::default()

@@ -31,6 +31,7 @@ stories![
     channel_as_of_the_end,
     cohort_of_merged_accounts,
     cohort_triangle_with_nulls,
+    columns_named_like_facts,
     community_window,
     costs_by_quarter,
     cross_sell_and_drop,
