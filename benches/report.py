@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from statistics import median
 
 TOOLS = ("cskpi", "duckdb", "polars")
@@ -126,4 +127,5 @@ def write(folder, file):
             lines += increment(parts["increment"])
         if "months" in parts:
             lines += months(parts["months"])
+    lines += [(Path(__file__).parent / "limits.md").read_text()]
     file.write_text("\n".join(lines).rstrip() + "\n")
