@@ -10,19 +10,17 @@ use polars::prelude::*;
 /// Columns that subscriptions lend to dimensions and rules.
 pub const PLAN_COLUMNS: [&str; 3] = ["plan_id", "plan_family", "plan_tier"];
 
-/// What accounts are, whenever: `account_id` and, without history, their attributes of today.
+/// What accounts are, whenever: `account_id`, `signup` and, without history, their attributes of today.
 pub fn at_all_times(inputs: &Inputs) -> LazyFrame {
-    let signup = col("signup_date").min().alias("signup");
     let accounts = inputs.accounts.clone();
     if inputs.is_historised {
+        let signup = col("signup_date").min().alias("signup");
         return accounts.group_by([col(ACCOUNT_ID)]).agg([signup]);
     }
-    let of_history = by_name(["valid_from", "valid_to"], true, false);
-    let signup = ["signup_date"].map(|date| col(date).alias("signup"));
+    let replaced = by_name(["signup_date", "valid_from", "valid_to"], true, false);
     accounts
-        .with_columns(signup)
-        .drop(of_history)
-        .drop(by_name(["signup_date"], true, false))
+        .with_column(col("signup_date").alias("signup"))
+        .drop(replaced)
 }
 
 /// With history, the attributes of an account as of each period's end, by `period_index` and `account_id`.
