@@ -8,6 +8,7 @@ mod ground;
 mod history;
 
 use crate::columns::*;
+use crate::facts::fx::Rates;
 use crate::facts::movements::{self, Ledger};
 use crate::facts::spine::{self, IS_THERE, SLOT, Spine};
 use crate::facts::{Context, Hold, Inputs, attributes, cost, money, mrr, revenue, summed, usage};
@@ -59,13 +60,13 @@ pub fn account_periods(
     window_days: i32,
     hold: Hold,
 ) -> PolarsResult<AccountPeriods> {
-    let (rates, versions) = (ground.rates.clone(), ground.versions.clone());
+    let (rates, versions) = (&ground.rates, ground.versions.clone());
     let map = &inputs.account_map;
     let of_account = attributes::at_all_times(inputs);
     let accounts = ground.first_signs.clone();
     let accounts = accounts.left_join(of_account, col(ACCOUNT_ID), col(ACCOUNT_ID));
     let spine = Spine::of(accounts, map, context, hold)?;
-    let snapshots = movements::snapshots(&versions, &rates, context)?;
+    let snapshots = movements::snapshots(&versions, rates, context)?;
     let ledger = Ledger {
         versions: versions.clone(),
         rates: rates.clone(),
@@ -82,36 +83,33 @@ pub fn account_periods(
     let movements = movements::account_movements(products.clone(), churn_causes.clone(), context);
     let described = ["movement", "stays", "revalued", "churn_cause"];
     let plans = attributes::main_plans(ledger.snapshots.clone(), &spine, inputs, context.range)?;
-    let trials = mrr::trials(versions.clone(), rates.clone(), context);
+    let trials = mrr::trials(versions.clone(), rates, context);
     let trials = summed(trials, [(col("trial_mrr"), "trial_mrr")], map, context);
 
     // Facts have their names, whatever an account's own columns are called.
     let attributes = attributes::by_period(inputs, context.calendar, context.range);
     let mut parts: Vec<LazyFrame> = attributes
         .into_iter()
-        .map(|rows| spine.with(rows))
+        .map(|rows| spine.beside(spine.told_by_slot(rows)))
         .collect();
     parts.extend([
         histories(inputs, ground, &spine, context)?,
-        spine.beside(movements.drop(by_name(described, true, false))),
-        spine.beside(origins),
+        spine.counted(movements.drop(by_name(described, true, false))),
+        spine.counted(origins),
         spine.beside(plans),
-        spine.with(trials),
+        spine.counted(spine.told_by_slot(trials)),
     ]);
     if let Some(usage) = &inputs.usage {
-        parts.push(spine.with(usage.per_period(map, context)?));
+        let used = spine.told_by_slot(usage.per_period(map, context)?);
+        parts.push(spine.counted(used));
         if !map.is_empty() {
             let exact = usage::merged_active_days(usage.merged.clone(), map, window_days, context);
-            parts.push(spine.with(exact));
+            parts.push(spine.beside(spine.told_by_slot(exact)));
         }
     }
     let details = families::details(inputs, context, hold)?;
     parts.extend(families::families(
-        &spine,
-        inputs,
-        &details,
-        rates.clone(),
-        context,
+        &spine, inputs, &details, rates, context,
     )?);
     let mut facts = spine::side_by_side(parts)?;
     if !map.is_empty() {
@@ -146,7 +144,7 @@ pub fn account_periods(
 fn with_costs(
     facts: LazyFrame,
     inputs: &Inputs,
-    rates: LazyFrame,
+    rates: &Rates,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
     let facts = match &inputs.costs {

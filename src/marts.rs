@@ -52,8 +52,13 @@ pub struct Shape<'a> {
     pub published: PeriodRange,
 }
 
-/// Selects a table's columns in contract order and types, and sorts its rows by key. Keeps [`PERIOD`] in front, by which
-/// the rows are split into files.
+/// What the rows of a table are sorted by: the period, by which they are split into files, and its key.
+pub fn order(table: &str) -> Vec<&'static str> {
+    let key = contract::of(table).key.iter().map(String::as_str);
+    std::iter::once(PERIOD).chain(key).collect()
+}
+
+/// Selects a table's columns in contract order and types. Keeps [`PERIOD`] in front.
 pub fn conformed(frame: LazyFrame, periods: LazyFrame, table: &str, shape: Shape) -> LazyFrame {
     let contract = contract::of(table);
     let columns = contract.expanded(shape.dimensions, shape.metrics);
@@ -67,9 +72,6 @@ pub fn conformed(frame: LazyFrame, periods: LazyFrame, table: &str, shape: Shape
     let typed = columns
         .iter()
         .map(|column| col(&column.name).cast(column.dtype(shape.currency)));
-    let key: Vec<&str> = std::iter::once(PERIOD)
-        .chain(contract.key.iter().map(String::as_str))
-        .collect();
     frame
         .drop(own)
         .filter(in_range)
@@ -78,12 +80,6 @@ pub fn conformed(frame: LazyFrame, periods: LazyFrame, table: &str, shape: Shape
             std::iter::once(col(PERIOD))
                 .chain(typed)
                 .collect::<Vec<_>>(),
-        )
-        .sort(
-            key,
-            SortMultipleOptions::default()
-                .with_nulls_last(false)
-                .with_maintain_order(true),
         )
 }
 

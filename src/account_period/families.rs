@@ -3,6 +3,7 @@
 use crate::columns::*;
 use crate::config::UpsellBase;
 use crate::contract;
+use crate::facts::fx::Rates;
 use crate::facts::spine::{SLOT, Spine};
 use crate::facts::{
     Context, Hold, Inputs, community, cost, onboarding, opportunity, support, survey, time, usage,
@@ -57,7 +58,7 @@ pub(super) fn families(
     spine: &Spine,
     inputs: &Inputs,
     details: &Details,
-    rates: LazyFrame,
+    rates: &Rates,
     context: Context,
 ) -> PolarsResult<Vec<LazyFrame>> {
     let map = &inputs.account_map;
@@ -94,7 +95,8 @@ pub(super) fn families(
     }
     let beside = |mut family: LazyFrame| {
         let zeros = zeros(&mut family)?;
-        Ok(spine.with(family).with_columns(zeros))
+        let family = spine.counted(spine.told_by_slot(family));
+        Ok(family.with_columns(zeros))
     };
     let mut families = families
         .into_iter()
@@ -104,7 +106,7 @@ pub(super) fn families(
         let count = len().cast(DataType::Int64).alias("features_used");
         let counts = spine.placed(used.clone());
         let counts = counts.group_by([col(SLOT)]).agg([count]);
-        families.push(spine.beside(counts).fill_null(lit(0i64)));
+        families.push(spine.counted(counts));
     }
     Ok(families)
 }

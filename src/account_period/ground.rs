@@ -2,21 +2,22 @@
 
 use super::families;
 use crate::columns::*;
+use crate::facts::fx::Rates;
 use crate::facts::movements;
 use crate::facts::spine::{self, FIRST_SIGN, NUMBER};
 use crate::facts::usage::Usage;
-use crate::facts::{Context, Hold, Inputs, cost, fx, mrr, opportunity, revenue};
+use crate::facts::{Context, Hold, Inputs, cost, mrr, opportunity, revenue};
 use polars::prelude::*;
 
 /// What is the same in every step of a run: made once, for all periods up to the last one.
 #[derive(Clone)]
 pub struct Ground {
-    pub rates: LazyFrame,
+    pub rates: Rates,
     /// Versions of subscriptions: see [`mrr::versions`].
     pub versions: LazyFrame,
     /// Where accounts' lives as customers began: see [`mrr::origins`].
     pub origins: LazyFrame,
-    /// See [`revenue::dated`].
+    /// See [`revenue::daily`].
     pub daily_revenue: Option<LazyFrame>,
     /// See [`Usage::days`], with the accounts' numbers in place of their ids.
     pub usage_days: Option<LazyFrame>,
@@ -35,25 +36,23 @@ impl Ground {
         window_days: i32,
         hold: Hold,
     ) -> PolarsResult<Self> {
-        let rates = fx::period_rates(inputs.fx_rates.clone(), context)?;
-        let rates = hold("rates", rates)?.lazy();
+        let rates = Rates::of(inputs.fx_rates.clone(), context, hold)?;
         let versions = hold("versions", mrr::versions(inputs, context))?.lazy();
-        let origins = mrr::origins(versions.clone(), rates.clone(), context);
+        let origins = mrr::origins(versions.clone(), &rates, context);
         let first_signs = first_signs(inputs, context)?;
         let first_signs = hold("first signs", spine::numbered(first_signs))?.lazy();
-        let numbers = || first_signs.clone().select([col(ACCOUNT_ID), col(NUMBER)]);
+        let numbers = || numbers(&first_signs);
         let numbered = |rows: LazyFrame| {
             rows.inner_join(numbers(), col(ACCOUNT_ID), col(ACCOUNT_ID))
                 .drop(by_name([ACCOUNT_ID], true, false))
         };
         let mut daily_revenue: Option<DataFrame> = None;
         for lines in revenue_portions(inputs, context, hold)? {
-            let daily = revenue::daily(lines, rates.clone(), context);
-            let dated = revenue::dated(daily, numbers(), window_days, context);
-            let dated = hold("daily revenue", dated)?;
+            let daily = revenue::daily(lines, numbers(), &rates, window_days, context);
+            let daily = hold("daily revenue", daily)?;
             daily_revenue = Some(match daily_revenue {
-                None => dated,
-                Some(before) => before.vstack(&dated)?,
+                None => daily,
+                Some(before) => before.vstack(&daily)?,
             });
         }
         let usage_days = inputs.usage.as_ref().map(|usage| usage.days.clone());
@@ -69,14 +68,23 @@ impl Ground {
         })
     }
 
+    /// `account_id` and its number.
+    pub(super) fn numbers(&self) -> LazyFrame {
+        numbers(&self.first_signs)
+    }
+
     /// What periods before `first` need is not kept any longer: revenue is settled.
     pub fn go_on_to(&mut self, first: i32, context: Context, hold: Hold) -> PolarsResult<()> {
-        if let Some(dated) = &mut self.daily_revenue {
-            let settled = revenue::settled(dated.clone(), first, context)?;
-            *dated = hold("settled revenue", settled)?.lazy();
+        if let Some(daily) = &mut self.daily_revenue {
+            let settled = revenue::settled(daily.clone(), first, context)?;
+            *daily = hold("settled revenue", settled)?.lazy();
         }
         Ok(())
     }
+}
+
+fn numbers(first_signs: &LazyFrame) -> LazyFrame {
+    first_signs.clone().select([col(ACCOUNT_ID), col(NUMBER)])
 }
 
 fn revenue_portions(inputs: &Inputs, context: Context, hold: Hold) -> PolarsResult<Vec<LazyFrame>> {
@@ -90,23 +98,17 @@ fn revenue_portions(inputs: &Inputs, context: Context, hold: Hold) -> PolarsResu
 fn missing_rates(
     inputs: &Inputs,
     versions: &LazyFrame,
-    rates: &LazyFrame,
+    rates: &Rates,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
     let range = movements::snapshot_range(context);
-    let rates = || rates.clone();
-    let mut missing = vec![mrr::missing_rates(
-        versions.clone(),
-        rates(),
-        range,
-        context,
-    )?];
+    let mut missing = vec![mrr::missing_rates(versions.clone(), rates, range, context)?];
     let invoices = inputs.invoice_lines.clone();
-    missing.extend(invoices.map(|lines| revenue::missing_rates(lines, rates(), context)));
+    missing.extend(invoices.map(|lines| revenue::missing_rates(lines, rates, context)));
     let opportunities = inputs.opportunities.clone();
-    missing.extend(opportunities.map(|all| opportunity::missing_rates(all, rates(), context)));
+    missing.extend(opportunities.map(|all| opportunity::missing_rates(all, rates, context)));
     let costs = inputs.costs.clone();
-    missing.extend(costs.map(|costs| cost::missing_rates(costs, rates(), context)));
+    missing.extend(costs.map(|costs| cost::missing_rates(costs, rates, context)));
     Ok(concat(missing, UnionArgs::default())?.unique(None, UniqueKeepStrategy::Any))
 }
 

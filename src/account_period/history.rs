@@ -27,16 +27,11 @@ pub fn history(inputs: &Inputs, ground: &Ground, context: Context) -> PolarsResu
         first: context.range.first - 1,
         last: context.range.last,
     };
-    let key = || [col(PERIOD), col(ACCOUNT_ID)];
-    let closing = mrr::snapshots(
-        ground.versions.clone(),
-        ground.rates.clone(),
-        range,
-        context,
-    )
-    .group_by(key())
-    .agg([col("mrr").sum()])
-    .cache();
+    let numbers = || ground.numbers();
+    let numbered = |rows: LazyFrame| rows.inner_join(numbers(), col(ACCOUNT_ID), col(ACCOUNT_ID));
+    let versions = numbered(ground.versions.clone());
+    let snapshots = mrr::snapshots(versions, &ground.rates, range, context);
+    let closing = per_account(snapshots, [col("mrr").sum()]).cache();
     let in_range = |rows: LazyFrame| {
         let (first, last) = (lit(context.range.first), lit(context.range.last));
         rows.filter(col(PERIOD).is_between(first, last, ClosedInterval::Both))
@@ -44,44 +39,35 @@ pub fn history(inputs: &Inputs, ground: &Ground, context: Context) -> PolarsResu
     let leg = |by: i32, name: &str, other: &str| {
         let shifted = closing.clone().select([
             col(PERIOD) + lit(by),
-            col(ACCOUNT_ID),
+            col(NUMBER),
             col("mrr").alias(name),
             money::zero(context.currency).alias(other),
         ]);
-        let columns = [PERIOD, ACCOUNT_ID, "opening", "closing"].map(col);
-        in_range(shifted).select(columns)
+        in_range(shifted).select([PERIOD, NUMBER, "opening", "closing"].map(col))
     };
     let legs = [leg(1, "opening", "closing"), leg(0, "closing", "opening")];
     let legs = concat(legs, UnionArgs::default())?;
+    let legs = map.applied_to_numbers(legs, numbers(), context.range);
     let has = |leg: &str| col(leg).sum().gt(money::zero(context.currency));
     let count = |who: Expr| who.cast(DataType::Int64).sum();
-    let churn = map
-        .applied(legs, context.range)
-        .group_by(key())
-        .agg([
-            has("opening").alias("opened"),
-            has("closing").not().alias("left"),
-        ])
-        .group_by([col(PERIOD)])
-        .agg([
-            count(col("opened").and(col("left"))).alias("churned"),
-            count(col("opened")),
-        ]);
+    let stays = [
+        has("opening").alias("opened"),
+        has("closing").not().alias("left"),
+    ];
+    let churn = per_account(legs, stays).group_by([col(PERIOD)]).agg([
+        count(col("opened").and(col("left"))).alias("churned"),
+        count(col("opened")),
+    ]);
 
-    let revenue = ground.daily_revenue.clone().map(|daily| {
-        let ids = ground.first_signs.clone();
-        let of_period = in_range(daily).group_by([col(PERIOD), col(NUMBER)]);
-        of_period
-            .agg([col(REVENUE).sum()])
-            .inner_join(ids, col(NUMBER), col(NUMBER))
-            .select([col(PERIOD), col(ACCOUNT_ID), col(REVENUE)])
-            .cache()
-    });
+    let revenue = ground
+        .daily_revenue
+        .clone()
+        .map(|daily| per_account(in_range(daily), [col(REVENUE).sum()]).cache());
     let no_money = || lit(NULL).cast(money::summed(context.currency));
     let rows = |frame: LazyFrame, mrr: Expr, revenue: Expr| {
         frame.select([
             col(PERIOD),
-            col(ACCOUNT_ID),
+            col(NUMBER),
             mrr.cast(money::summed(context.currency)).alias(CLOSING_MRR),
             revenue.cast(money::summed(context.currency)).alias(REVENUE),
         ])
@@ -98,7 +84,7 @@ pub fn history(inputs: &Inputs, ground: &Ground, context: Context) -> PolarsResu
             .map(|revenue| rows(revenue, money::zero(context.currency), col(REVENUE))),
     );
     let activity = concat(activity, UnionArgs::default())?;
-    let origins = ground.origins.clone();
+    let is_merged = || map.involves(col(ACCOUNT_ID));
     let merged = (!map.is_empty()).then(|| {
         let nothing = [
             lit(NULL).cast(DataType::Int32).alias(FIRST_PAID),
@@ -106,39 +92,40 @@ pub fn history(inputs: &Inputs, ground: &Ground, context: Context) -> PolarsResu
         ];
         activity
             .clone()
-            .filter(map.involves(col(ACCOUNT_ID)))
+            .inner_join(numbers().filter(is_merged()), col(NUMBER), col(NUMBER))
             .with_columns(nothing)
             .select(COHORT_ROW.map(col))
     });
+    let origins = match map.is_empty() {
+        true => ground.origins.clone(),
+        false => ground.origins.clone().filter(is_merged().not()),
+    };
     Ok(History {
         churn,
-        seen: seen(activity, origins, inputs, context)?,
+        seen: seen(activity, numbered(origins), context)?,
         merged,
     })
 }
 
-/// Sums per cohort and period. Every account of a cohort counts in each of its periods with what it began with; the rest comes from
-/// those that were active.
-fn seen(
-    activity: LazyFrame,
-    origins: LazyFrame,
-    inputs: &Inputs,
-    context: Context,
-) -> PolarsResult<LazyFrame> {
-    let map = &inputs.account_map;
+/// One row per account's [`NUMBER`] and period: both in one number, which is cheaper to group by than two.
+fn per_account<const N: usize>(rows: LazyFrame, aggregates: [Expr; N]) -> LazyFrame {
+    let account_and_period = col(NUMBER) * lit(1i64 << 32) + col(PERIOD).cast(DataType::Int64);
+    let key = [col(PERIOD).first(), col(NUMBER).first()];
+    rows.group_by([account_and_period.alias("__account_and_period")])
+        .agg([&key[..], &aggregates].concat())
+        .drop(by_name(["__account_and_period"], true, false))
+}
+
+/// Sums per cohort and period of the accounts of `origins`. Every account of a cohort counts in each of its periods with what it began
+/// with; the rest comes from those that were active.
+fn seen(activity: LazyFrame, origins: LazyFrame, context: Context) -> PolarsResult<LazyFrame> {
     let zero = || money::zero(context.currency);
-    let origins = match map.is_empty() {
-        true => origins,
-        false => origins.filter(map.involves(col(ACCOUNT_ID)).not()),
-    };
     let shrunk = col(CLOSING_MRR).lt(col(COHORT_MRR));
     let retained = when(shrunk)
         .then(col(CLOSING_MRR))
         .otherwise(col(COHORT_MRR));
-    let active = activity
-        .group_by([col(PERIOD), col(ACCOUNT_ID)])
-        .agg([col(CLOSING_MRR).sum(), col(REVENUE).sum()])
-        .inner_join(origins.clone(), col(ACCOUNT_ID), col(ACCOUNT_ID))
+    let active = per_account(activity, [col(CLOSING_MRR).sum(), col(REVENUE).sum()])
+        .inner_join(origins.clone(), col(NUMBER), col(NUMBER))
         .filter(col(FIRST_PAID).lt_eq(col(PERIOD)))
         .select([
             col(FIRST_PAID),

@@ -1,8 +1,9 @@
 //! Costs → accounts: what was spent on one is its own, the rest is allocated, exactly (docs/definitions.md § 10).
 
 use super::allocation::largest_remainder;
+use super::fx::Rates;
 use super::merges::AccountMap;
-use super::{Context, fx, in_period, money, mrr};
+use super::{Context, in_period, money};
 use crate::columns::{
     ACCOUNT_ID, CLOSING_CUSTOMERS, CLOSING_MRR, CURRENCY, NEW_CUSTOMERS, PERIOD, UNALLOCATED,
 };
@@ -22,13 +23,14 @@ pub const KINDS: [(&str, &str); 4] = [
 pub fn per_period(
     costs: LazyFrame,
     accounts: LazyFrame,
-    rates: LazyFrame,
+    rates: &Rates,
     map: &AccountMap,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
     let has_own = || col("has_own");
-    let entries = fx::with_rate(entries(costs, context), rates, context)
-        .with_column(mrr::converted(col("amount"), context).alias("amount"));
+    let entries = rates
+        .beside(entries(costs, context), context)
+        .with_column(rates.converted(col("amount"), context).alias("amount"));
     let own = map
         .applied(entries.clone().filter(has_own()), context.range)
         .select([col(PERIOD), col(ACCOUNT_ID), col("kind"), col("amount")]);
@@ -67,8 +69,9 @@ fn is_acquisition() -> Expr {
 }
 
 /// Entries whose currency has no rate: `period_index`, `currency`.
-pub fn missing_rates(costs: LazyFrame, rates: LazyFrame, context: Context) -> LazyFrame {
-    fx::with_rate(entries(costs, context), rates, context)
+pub fn missing_rates(costs: LazyFrame, rates: &Rates, context: Context) -> LazyFrame {
+    rates
+        .beside(entries(costs, context), context)
         .filter(col("rate").is_null())
         .select([col(PERIOD), col(CURRENCY)])
 }

@@ -1,5 +1,6 @@
 //! Merged accounts: which account an old id counts for, as of each period's end.
 
+use super::spine::NUMBER;
 use crate::columns::{ACCOUNT_ID, PERIOD};
 use crate::period::PeriodRange;
 use polars::prelude::*;
@@ -117,5 +118,31 @@ impl AccountMap {
             )
             .with_column(coalesce(&[col("survivor_id"), col(ACCOUNT_ID)]).alias(ACCOUNT_ID))
             .drop(by_name(["survivor_id"], true, false))
+    }
+
+    /// The same for accounts told by their [`NUMBER`]; `numbers` has it and `account_id`, of every account that takes part in a merge.
+    pub fn applied_to_numbers(
+        &self,
+        frame: LazyFrame,
+        numbers: LazyFrame,
+        range: PeriodRange,
+    ) -> LazyFrame {
+        if self.is_empty() {
+            return frame;
+        }
+        let survivors =
+            numbers
+                .clone()
+                .rename([ACCOUNT_ID, NUMBER], ["survivor_id", "survivor"], true);
+        let merged = self
+            .frame(range)
+            .inner_join(numbers, col(ACCOUNT_ID), col(ACCOUNT_ID))
+            .inner_join(survivors, col("survivor_id"), col("survivor_id"))
+            .select([PERIOD, NUMBER, "survivor"].map(col));
+        let on = [col(PERIOD), col(NUMBER)];
+        frame
+            .join(merged, on.clone(), on, JoinArgs::new(JoinType::Left))
+            .with_column(coalesce(&[col("survivor"), col(NUMBER)]).alias(NUMBER))
+            .drop(by_name(["survivor"], true, false))
     }
 }

@@ -3,9 +3,10 @@
 //! Opening and closing are two legs of the same snapshots, both seen with the merges of the period they open or close.
 //! So no window function looks back over rows, and any range of periods gives what its periods give one by one.
 
+use super::fx::Rates;
 use super::mrr::PRODUCT_NUMBER;
 use super::spine::{SLOT, Spine};
-use super::{Context, Inputs, fx, money, mrr};
+use super::{Context, Inputs, money, mrr};
 use crate::columns::*;
 use crate::period::PeriodRange;
 use polars::prelude::*;
@@ -13,18 +14,14 @@ use polars::prelude::*;
 /// Snapshots of every period that the range needs, and what they were made of.
 pub struct Ledger {
     pub versions: LazyFrame,
-    pub rates: LazyFrame,
+    pub rates: Rates,
     /// See [`snapshots`].
     pub snapshots: LazyFrame,
 }
 
 /// Version × period end at which it is live ([`mrr::snapshots`]), at the ends that a range of results needs: its own, the one before,
 /// and for the 12-month figures those of a year before.
-pub fn snapshots(
-    versions: &LazyFrame,
-    rates: &LazyFrame,
-    context: Context,
-) -> PolarsResult<LazyFrame> {
+pub fn snapshots(versions: &LazyFrame, rates: &Rates, context: Context) -> PolarsResult<LazyFrame> {
     let year = context.calendar.grain.periods_per_year();
     let PeriodRange { first, last } = context.range;
     let own = PeriodRange {
@@ -35,8 +32,8 @@ pub fn snapshots(
         first: first - year,
         last: (last - year).min(first - 2),
     };
-    let ranges = [year_ago, own]
-        .map(|range| mrr::snapshots(versions.clone(), rates.clone(), range, context));
+    let ranges =
+        [year_ago, own].map(|range| mrr::snapshots(versions.clone(), rates, range, context));
     concat(ranges, UnionArgs::default())
 }
 
@@ -132,13 +129,19 @@ fn product_legs(ledger: &Ledger, spine: &Spine, inputs: &Inputs, context: Contex
         shifted(1)
             .rename(["mrr"], ["opening"], true)
             .drop(by_name(["rate"], true, false));
-    let opening = fx::with_rate(opening, ledger.rates.clone(), context).select(
+    let opening = ledger.rates.beside(opening, context).select(
         [
             key(),
             vec![
                 col("opening"),
-                mrr::converted(col("net_local"), context).alias("revalued"),
-                mrr::converted(col("contract_local"), context).alias("opening_contract"),
+                ledger
+                    .rates
+                    .converted(col("net_local"), context)
+                    .alias("revalued"),
+                ledger
+                    .rates
+                    .converted(col("contract_local"), context)
+                    .alias("opening_contract"),
                 col("quantity").alias("opening_quantity"),
                 col("tier").alias("opening_tier"),
                 col("term_days").alias("opening_term"),

@@ -1,8 +1,9 @@
 //! Subscriptions → MRR: what each version is worth per month, and at which period ends it is live
 //! (docs/definitions.md § 3).
 
+use super::fx::Rates;
 use super::spine::{SLOT, Spine};
-use super::{Context, Inputs, each_period, fx, money};
+use super::{Context, Inputs, each_period, money};
 use crate::columns::{ACCOUNT_ID, CURRENCY, FIRST_PAID, PERIOD, PRODUCT};
 use crate::config::{AmountBasis, ChurnAt, DiscountPolicy};
 use crate::period::PeriodRange;
@@ -215,53 +216,52 @@ fn term_days() -> Expr {
 /// One row per version and period end at which it is paid-live, with `mrr` and `contract_mrr` at that period's rate.
 pub fn snapshots(
     versions: LazyFrame,
-    rates: LazyFrame,
+    rates: &Rates,
     range: PeriodRange,
     context: Context,
 ) -> LazyFrame {
     let live = each_period(versions, col("paid_first"), col("paid_last"), range);
-    fx::with_rate(live, rates, context).with_columns([
-        converted(col("net_local"), context).alias("mrr"),
-        converted(col("contract_local"), context).alias("contract_mrr"),
+    rates.beside(live, context).with_columns([
+        rates.converted(col("net_local"), context).alias("mrr"),
+        rates
+            .converted(col("contract_local"), context)
+            .alias("contract_mrr"),
     ])
 }
 
 /// `period_index`, `account_id`, `trial_mrr`: what running trials would pay.
-pub fn trials(versions: LazyFrame, rates: LazyFrame, context: Context) -> LazyFrame {
+pub fn trials(versions: LazyFrame, rates: &Rates, context: Context) -> LazyFrame {
     let live = each_period(
         versions,
         col("trial_first"),
         col("trial_last"),
         context.range,
     );
-    fx::with_rate(live, rates, context).select([
+    rates.beside(live, context).select([
         col(PERIOD),
         col(ACCOUNT_ID),
-        converted(col("net_local"), context).alias("trial_mrr"),
+        rates
+            .converted(col("net_local"), context)
+            .alias("trial_mrr"),
     ])
-}
-
-/// An amount in the row's own currency at the row's `rate`, in the reporting currency's minor unit.
-pub fn converted(local: Expr, context: Context) -> Expr {
-    money::to_minor_unit(local * col("rate").cast(money::working()), context.currency)
 }
 
 /// `period_index`, `currency` of paid or trial versions that have no rate; anything here stops the run.
 pub fn missing_rates(
     versions: LazyFrame,
-    rates: LazyFrame,
+    rates: &Rates,
     range: PeriodRange,
     context: Context,
 ) -> PolarsResult<LazyFrame> {
     let foreign = versions.filter(col(CURRENCY).neq(lit(context.currency.code.as_str())));
     let lacking = |first: &str, last: &str| {
-        fx::with_rate(
-            each_period(foreign.clone(), col(first), col(last), range),
-            rates.clone(),
-            context,
-        )
-        .filter(col("rate").is_null())
-        .select([col(PERIOD), col(CURRENCY)])
+        rates
+            .beside(
+                each_period(foreign.clone(), col(first), col(last), range),
+                context,
+            )
+            .filter(col("rate").is_null())
+            .select([col(PERIOD), col(CURRENCY)])
     };
     concat(
         [
@@ -274,7 +274,7 @@ pub fn missing_rates(
 
 /// Where each account's life as a customer began: `account_id`, `first_paid_index` (the first period at whose end it had
 /// MRR), `cohort_mrr` (how much), `first_paid_date` (local date on which that began).
-pub fn origins(versions: LazyFrame, rates: LazyFrame, context: Context) -> LazyFrame {
+pub fn origins(versions: LazyFrame, rates: &Rates, context: Context) -> LazyFrame {
     let is_ever_live = col("paid_last")
         .is_null()
         .or(col("paid_first").lt_eq(col("paid_last")));
@@ -288,8 +288,13 @@ pub fn origins(versions: LazyFrame, rates: LazyFrame, context: Context) -> LazyF
         .inner_join(firsts, col(ACCOUNT_ID), col(ACCOUNT_ID))
         .filter(col("paid_first").eq(col(FIRST_PAID)))
         .with_column(col(FIRST_PAID).alias(PERIOD));
-    fx::with_rate(at_first, rates, context)
-        .with_column(converted(col("net_local"), context).alias("cohort_mrr"))
+    rates
+        .beside(at_first, context)
+        .with_column(
+            rates
+                .converted(col("net_local"), context)
+                .alias("cohort_mrr"),
+        )
         .group_by([col(ACCOUNT_ID)])
         .agg([
             col(FIRST_PAID).first(),

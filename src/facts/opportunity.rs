@@ -1,7 +1,8 @@
 //! Opportunities → deals and renewals of the period, and who was offered more.
 
+use super::fx::Rates;
 use super::merges::AccountMap;
-use super::{Context, each_period, flag, fx, in_period, money, mrr, summed};
+use super::{Context, each_period, flag, in_period, money, summed};
 use crate::columns::{ACCOUNT_ID, CURRENCY, PERIOD};
 use polars::prelude::*;
 
@@ -9,7 +10,7 @@ use polars::prelude::*;
 /// is no deal.
 pub fn per_period(
     opportunities: LazyFrame,
-    rates: LazyFrame,
+    rates: &Rates,
     map: &AccountMap,
     context: Context,
 ) -> LazyFrame {
@@ -17,7 +18,9 @@ pub fn per_period(
     let is_won = || col("is_won");
     let won = || is_renewal().not().and(is_won());
     let lost = || is_renewal().not().and(is_won().not());
-    let amount = mrr::converted(col("amount"), context).fill_null(money::zero(context.currency));
+    let amount = rates
+        .converted(col("amount"), context)
+        .fill_null(money::zero(context.currency));
     let of = |condition: Expr| {
         when(condition)
             .then(col("amount"))
@@ -31,7 +34,8 @@ pub fn per_period(
         (flag(is_renewal().and(is_won())), "renewals_won"),
         (flag(is_renewal().and(is_won().not())), "renewals_lost"),
     ];
-    let closed = fx::with_rate(closed(opportunities, context), rates, context)
+    let closed = rates
+        .beside(closed(opportunities, context), context)
         .with_column(amount.alias("amount"));
     summed(closed, sums, map, context)
 }
@@ -45,11 +49,12 @@ fn closed(opportunities: LazyFrame, context: Context) -> LazyFrame {
 }
 
 /// Closed ones whose currency has no rate: `period_index`, `currency`.
-pub fn missing_rates(opportunities: LazyFrame, rates: LazyFrame, context: Context) -> LazyFrame {
+pub fn missing_rates(opportunities: LazyFrame, rates: &Rates, context: Context) -> LazyFrame {
     // A renewal is counted, not valued.
     let is_deal = col("kind").neq(lit("renewal"));
     let worth = opportunities.filter(col("amount").is_not_null().and(is_deal));
-    fx::with_rate(closed(worth, context), rates, context)
+    rates
+        .beside(closed(worth, context), context)
         .filter(col("rate").is_null())
         .select([col(PERIOD), col(CURRENCY)])
 }

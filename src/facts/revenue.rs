@@ -1,8 +1,9 @@
 //! Invoice lines → revenue: in the period, to date, over the trailing year and over the scores' window.
 
+use super::fx::Rates;
 use super::later_day;
 use super::spine::{self, NUMBER, Spine};
-use super::{Context, Hold, fx, money, mrr};
+use super::{Context, Hold, money};
 use crate::columns::{ACCOUNT_ID, CURRENCY, PERIOD, REVENUE};
 use crate::period::utc_micros;
 use polars::prelude::*;
@@ -14,50 +15,67 @@ const LINES_AT_ONCE: i64 = 4_000_000;
 /// First period in which revenue counts no more within the scores' window.
 const WINDOW_ENDS: &str = "__window_ends";
 
-/// One row per account and local day with invoices: `revenue` (reporting currency), `usage_revenue` (of it, metered usage) and
-/// `invoices` (how many invoices of that day sum above zero; lines of one id that are issued on another day are another invoice).
-pub fn daily(invoice_lines: LazyFrame, rates: LazyFrame, context: Context) -> LazyFrame {
+/// One row per account and local day with invoices: the account's number (`numbers` has it), `revenue` (reporting currency),
+/// `usage_revenue` (of it, metered usage) and `invoices` (how many invoices of that day sum above zero; lines of one id that are issued
+/// on another day are another invoice); with the periods from which on it counts, and from which on it counts no more within the
+/// scores' window.
+pub fn daily(
+    invoice_lines: LazyFrame,
+    numbers: LazyFrame,
+    rates: &Rates,
+    window_days: i32,
+    context: Context,
+) -> LazyFrame {
+    let calendar = context.calendar;
     let lines = invoice_lines
         .with_columns([
             coalesce(&[col(CURRENCY), lit(context.currency.code.as_str())]).alias(CURRENCY),
-            context.calendar.local_date(col("issued_at")).alias("day"),
+            calendar.local_date(col("issued_at")).alias("day"),
         ])
-        .with_column(context.calendar.index_of_date(col("day")).alias(PERIOD))
+        .with_column(calendar.index_of_date(col("day")).alias(PERIOD))
         .filter(col(PERIOD).lt_eq(lit(context.range.last)));
     let is_usage = col("kind").eq(lit("usage"));
     let usage_revenue = when(is_usage)
         .then(col(REVENUE))
         .otherwise(money::zero(context.currency));
-    let converted = fx::with_rate(lines, rates, context)
-        .with_column(mrr::converted(col("amount"), context).alias(REVENUE))
-        .with_column(usage_revenue.alias("usage_revenue"));
-    let invoices = converted
-        .clone()
-        .group_by([col(ACCOUNT_ID), col("invoice_id"), col("day")])
-        .agg([col(REVENUE).sum()])
-        .filter(col(REVENUE).gt(money::zero(context.currency)))
-        .group_by([col(ACCOUNT_ID), col("day")])
-        .agg([len().cast(DataType::Int64).alias("invoices")]);
-    let key = [col(ACCOUNT_ID), col("day")];
-    converted
-        .group_by(key.clone())
-        .agg([col(REVENUE).sum(), col("usage_revenue").sum()])
-        .join(invoices, key.clone(), key, JoinArgs::new(JoinType::Left))
-        .with_column(col("invoices").fill_null(lit(0i64)))
+    // Account and day in one number, so that no text but the invoice's is looked at twice.
+    let day = col("day").cast(DataType::Int32).cast(DataType::Int64);
+    let account_and_day = col(NUMBER) * lit(1i64 << 32) + day;
+    let sums = [col(REVENUE).sum(), col("usage_revenue").sum()];
+    let place = [NUMBER, "day", PERIOD].map(|name| col(name).first());
+    let is_paid = col(REVENUE).gt(money::zero(context.currency));
+    rates
+        .beside(lines, context)
+        .with_column(rates.converted(col("amount"), context).alias(REVENUE))
+        .with_column(usage_revenue.alias("usage_revenue"))
+        .inner_join(numbers, col(ACCOUNT_ID), col(ACCOUNT_ID))
+        .with_column(account_and_day.alias("account_and_day"))
+        .group_by([col("account_and_day"), col("invoice_id")])
+        .agg([&place[..], &sums].concat())
+        .group_by([col("account_and_day")])
+        .agg([&place[..], &sums, &[is_paid.sum().alias("invoices")]].concat())
+        .select([
+            col(NUMBER),
+            col("day"),
+            col(PERIOD),
+            calendar
+                .index_of_date(later_day(col("day"), window_days))
+                .alias(WINDOW_ENDS),
+            col(REVENUE),
+            col("usage_revenue"),
+            col("invoices").cast(DataType::Int64),
+        ])
 }
 
 /// Lines of the range whose currency has no rate: `period_index`, `currency`.
-pub fn missing_rates(invoice_lines: LazyFrame, rates: LazyFrame, context: Context) -> LazyFrame {
+pub fn missing_rates(invoice_lines: LazyFrame, rates: &Rates, context: Context) -> LazyFrame {
+    let period = context.calendar.index_of_instant(col("issued_at"));
     let lines = invoice_lines
-        .with_columns([
-            coalesce(&[col(CURRENCY), lit(context.currency.code.as_str())]).alias(CURRENCY),
-            context
-                .calendar
-                .index_of_instant(col("issued_at"))
-                .alias(PERIOD),
-        ])
+        .filter(col(CURRENCY).neq(lit(context.currency.code.as_str())))
+        .with_column(period.alias(PERIOD))
         .filter(col(PERIOD).lt_eq(lit(context.range.last)));
-    fx::with_rate(lines, rates, context)
+    rates
+        .beside(lines, context)
         .filter(col("rate").is_null())
         .select([col(PERIOD), col(CURRENCY)])
 }
@@ -68,30 +86,6 @@ pub fn first_days(invoice_lines: LazyFrame, context: Context) -> LazyFrame {
     invoice_lines
         .group_by([col(ACCOUNT_ID)])
         .agg([context.calendar.local_date(first).alias("day")])
-}
-
-/// What [`per_period`] looks at: [`daily`] revenue by account's number (`numbers` has it), with the periods from which on it counts,
-/// and from which on it counts no more within the scores' window.
-pub fn dated(
-    daily: LazyFrame,
-    numbers: LazyFrame,
-    window_days: i32,
-    context: Context,
-) -> LazyFrame {
-    let calendar = context.calendar;
-    daily
-        .inner_join(numbers, col(ACCOUNT_ID), col(ACCOUNT_ID))
-        .select([
-            col(NUMBER),
-            col("day"),
-            calendar.index_of_date(col("day")).alias(PERIOD),
-            calendar
-                .index_of_date(later_day(col("day"), window_days))
-                .alias(WINDOW_ENDS),
-            col(REVENUE),
-            col("usage_revenue"),
-            col("invoices"),
-        ])
 }
 
 /// Some periods' lines each, so many at a time: days are complete in one of them. `hold` keeps a frame in memory.
@@ -125,9 +119,9 @@ pub fn in_portions(
     Ok((first..=last).step_by(size as usize).map(portion).collect())
 }
 
-/// [`dated`] revenue with one row per account for all that no window of a period from `first` on looks at: what has been paid in
+/// [`daily`] revenue with one row per account for all that no window of a period from `first` on looks at: what has been paid in
 /// all, and when last.
-pub fn settled(dated: LazyFrame, first: i32, context: Context) -> PolarsResult<LazyFrame> {
+pub fn settled(daily: LazyFrame, first: i32, context: Context) -> PolarsResult<LazyFrame> {
     let year = context.calendar.grain.periods_per_year();
     let year_ends = col(PERIOD) + lit(year);
     let is_settled = year_ends
@@ -144,7 +138,7 @@ pub fn settled(dated: LazyFrame, first: i32, context: Context) -> PolarsResult<L
         "invoices",
     ]
     .map(col);
-    let settled = dated
+    let settled = daily
         .clone()
         .filter(is_settled.clone())
         .group_by([col(NUMBER)])
@@ -158,13 +152,13 @@ pub fn settled(dated: LazyFrame, first: i32, context: Context) -> PolarsResult<L
         ])
         .select(columns);
     concat(
-        [settled, dated.filter(is_settled.not())],
+        [settled, daily.filter(is_settled.not())],
         UnionArgs::default(),
     )
 }
 
-/// Revenue columns per row of the spine, from [`dated`] revenue, before merges are applied; all additive but `last_payment`.
-pub fn per_period(spine: &Spine, dated: LazyFrame, context: Context) -> PolarsResult<LazyFrame> {
+/// Revenue columns per row of the spine, from [`daily`] revenue, before merges are applied; all additive but `last_payment`.
+pub fn per_period(spine: &Spine, daily: LazyFrame, context: Context) -> PolarsResult<LazyFrame> {
     let year = context.calendar.grain.periods_per_year();
     let zero = || money::zero(context.currency);
     let now = |value: &str| {
@@ -175,7 +169,7 @@ pub fn per_period(spine: &Spine, dated: LazyFrame, context: Context) -> PolarsRe
         .then(spine::day_number(col("day")))
         .otherwise(lit(NULL));
     let sums = |names: &[&str]| names.iter().map(|name| col(*name).sum()).collect();
-    let entries = dated.clone().select([
+    let entries = daily.clone().select([
         col(NUMBER),
         col(PERIOD),
         now(REVENUE).alias("revenue_now"),
@@ -195,7 +189,7 @@ pub fn per_period(spine: &Spine, dated: LazyFrame, context: Context) -> PolarsRe
             col(REVENUE).alias(revenue),
             col("invoices").alias(invoices),
         ];
-        let left = dated.clone().select(columns);
+        let left = daily.clone().select(columns);
         spine.entered(left, sums(&[revenue, invoices]), context)
     };
     let year_ends = left(col(PERIOD) + lit(year), ["year_revenue", "year_invoices"]);

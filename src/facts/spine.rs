@@ -89,6 +89,22 @@ impl Spine {
     /// The columns of facts, of which every row of the spine has one at most, told by its [`SLOT`]: one row for each of the spine's, in
     /// their order, null where there is no fact. Not a join, because a row's place is known.
     pub fn beside(&self, facts: LazyFrame) -> LazyFrame {
+        self.scattered(facts, |name, dtype| {
+            Ok(Column::full_null(name.clone(), 1, dtype))
+        })
+    }
+
+    /// [`Self::beside`] for what is counted and summed: 0 where there is no fact. (Dates and texts are null.)
+    pub fn counted(&self, facts: LazyFrame) -> LazyFrame {
+        self.scattered(facts, |name, dtype| match dtype {
+            DataType::Int64 | DataType::Decimal(..) => {
+                Column::new(name.clone(), [0i64]).cast(dtype)
+            }
+            _ => Ok(Column::full_null(name.clone(), 1, dtype)),
+        })
+    }
+
+    fn scattered(&self, facts: LazyFrame, absent: Absent) -> LazyFrame {
         let height = self.height;
         let without_slot = |schema: &Schema| {
             let mut schema = schema.clone();
@@ -96,20 +112,20 @@ impl Spine {
             Ok(Arc::new(schema))
         };
         facts.map(
-            move |facts| scattered(facts, height),
+            move |facts| scattered(facts, height, absent),
             OptFlags::empty(),
             Some(Arc::new(without_slot)),
             Some("beside the spine"),
         )
     }
 
-    /// [`Self::beside`] for facts told by `period_index` and `account_id`; those that are not in the spine are left out.
-    pub fn with(&self, facts: LazyFrame) -> LazyFrame {
+    /// [`Self::placed`] facts without what told their place before; for [`Self::beside`] and [`Self::counted`].
+    pub fn told_by_slot(&self, facts: LazyFrame) -> LazyFrame {
         let placed = self.placed(facts);
-        self.beside(placed.drop(by_name([PERIOD, ACCOUNT_ID], true, false)))
+        placed.drop(by_name([PERIOD, ACCOUNT_ID], true, false))
     }
 
-    /// [`Self::beside`] of entries of numbered accounts ([`NUMBER`], `period_index`), aggregated at the row from which on they count:
+    /// [`Self::counted`] of entries of numbered accounts ([`NUMBER`], `period_index`), aggregated at the row from which on they count:
     /// what is entered before an account's first row counts from there on.
     pub fn entered(
         &self,
@@ -131,7 +147,7 @@ impl Spine {
             .inner_join(accounts, col(NUMBER), col(NUMBER))
             .filter(col(PERIOD).gt_eq(col(FIRST)))
             .with_column(slot().alias(SLOT));
-        self.beside(entries.group_by([col(SLOT)]).agg(aggregates))
+        self.counted(entries.group_by([col(SLOT)]).agg(aggregates))
     }
 
     /// What was [entered](Self::entered), beside where each account's rows begin: what [`so_far`] and [`latest_so_far`] need.
@@ -202,19 +218,31 @@ pub fn without_places(rows: LazyFrame) -> LazyFrame {
     rows.drop(by_name([SLOT, BASE, IS_THERE], false, false))
 }
 
-/// Every row of `facts` at its [`SLOT`] of so many.
-fn scattered(facts: DataFrame, height: usize) -> PolarsResult<DataFrame> {
-    let mut rows: Vec<Option<IdxSize>> = vec![None; height];
+/// One row of a column, for where there is no fact.
+type Absent = fn(&PlSmallStr, &DataType) -> PolarsResult<Column>;
+
+/// Every row of `facts` at its [`SLOT`] of so many. Where there is none, one row that says so is taken: to copy nulls takes several
+/// times as long as to copy a value.
+fn scattered(facts: DataFrame, height: usize, absent: Absent) -> PolarsResult<DataFrame> {
+    let none = facts.height() as IdxSize;
+    let mut rows = vec![none; height];
     let slots = facts.column(SLOT)?.i64()?;
     for (row, slot) in (0..).zip(slots.iter()) {
         let slot = slot.and_then(|slot| usize::try_from(slot).ok());
         let place = slot.and_then(|slot| rows.get_mut(slot));
-        let place = place.filter(|place| place.is_none());
+        let place = place.filter(|place| **place == none);
         let one = || polars_err!(ComputeError: "two facts of a kind for one account and period");
-        *place.ok_or_else(one)? = Some(row);
+        *place.ok_or_else(one)? = row;
     }
-    let rows = IdxCa::from_slice_options("row".into(), &rows);
-    facts.drop(SLOT)?.take(&rows)
+    let mut facts = facts.drop(SLOT)?;
+    let last: PolarsResult<Vec<_>> = facts
+        .schema()
+        .iter()
+        .map(|(name, dtype)| absent(name, dtype))
+        .collect();
+    facts.vstack_mut_owned(DataFrame::new(1, last?)?)?;
+    facts.rechunk_mut_par();
+    facts.take(&IdxCa::from_vec("row".into(), rows))
 }
 
 fn slot() -> Expr {

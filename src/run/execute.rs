@@ -448,7 +448,10 @@ fn range_of<'a>(plans: impl Iterator<Item = &'a PeriodPlan> + Clone) -> PeriodRa
     }
 }
 
+/// The rows of a period, which are sorted by it.
 fn of_period(rows: &DataFrame, index: i32) -> PolarsResult<DataFrame> {
-    let of_period = rows.column(PERIOD)?.i32()?.equal(index);
-    rows.filter(&of_period)?.drop(PERIOD)
+    let periods = rows.column(PERIOD)?.i32()?;
+    let before = periods.lt(index).num_trues();
+    let own = periods.equal(index).num_trues();
+    rows.slice(before as i64, own).drop(PERIOD)
 }

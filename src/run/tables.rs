@@ -73,7 +73,7 @@ pub(super) fn tables(
         let frame = frame(from, name, &kpis, &known, shape)?;
         let conformed = marts::conformed(frame, all_periods.clone(), name, shape);
         let span = debug_span!("table", name, rows = field::Empty).entered();
-        let rows = collected(conformed)?;
+        let rows = sorted(collected(conformed)?, marts::order(name))?;
         span.record("rows", rows.height());
         progress.advance(rows.height() as u64, 0);
         Ok(Table {
@@ -82,6 +82,24 @@ pub(super) fn tables(
         })
     };
     wanted.iter().map(table).collect()
+}
+
+/// The rows in order. They are the widest there are, and often have it already: then none is copied.
+fn sorted(rows: DataFrame, by: Vec<&str>) -> PolarsResult<DataFrame> {
+    let by: Vec<Expr> = by.into_iter().map(col).collect();
+    let options = SortMultipleOptions::default()
+        .with_nulls_last(false)
+        .with_maintain_order(true);
+    let order = rows.clone().lazy().select([arg_sort_by(by, options)]);
+    let order = collected(order)?;
+    let order = order.columns()[0].idx()?;
+    match (0..)
+        .zip(order.iter())
+        .all(|(place, row)| row == Some(place))
+    {
+        true => Ok(rows),
+        false => rows.take(order),
+    }
 }
 
 fn needs_kpis(wanted: &[&str]) -> bool {
