@@ -60,7 +60,7 @@ pub fn product_movements(
     let revalued = col("revalued").sum().over([col(SLOT)])?;
     let closing = col("closing").sum().over([col(SLOT)])?;
 
-    let products = product_legs(ledger, spine, inputs, context);
+    let products = product_legs(ledger, spine, inputs, context)?;
     let accounts = products.with_columns([
         opening.alias("account_opening"),
         revalued.alias("account_revalued"),
@@ -95,7 +95,12 @@ pub fn product_movements(
 }
 
 /// Opening, revalued opening, closing and what describes them, per period, account and product.
-fn product_legs(ledger: &Ledger, spine: &Spine, inputs: &Inputs, context: Context) -> LazyFrame {
+fn product_legs(
+    ledger: &Ledger,
+    spine: &Spine,
+    inputs: &Inputs,
+    context: Context,
+) -> PolarsResult<LazyFrame> {
     let range = context.range;
     let year = context.calendar.grain.periods_per_year();
     let shifted = |by: i32| {
@@ -105,87 +110,103 @@ fn product_legs(ledger: &Ledger, spine: &Spine, inputs: &Inputs, context: Contex
             .with_column((col(PERIOD) + lit(by)).alias(PERIOD))
             .filter(col(PERIOD).is_between(lit(range.first), lit(range.last), ClosedInterval::Both))
     };
-    let key = || {
-        [PERIOD, ACCOUNT_ID, PRODUCT, PRODUCT_NUMBER]
-            .map(col)
-            .to_vec()
-    };
-    let closing = shifted(0).select(
-        [
-            key(),
-            vec![
-                col("mrr").alias("closing"),
-                col("contract_mrr").alias("closing_contract"),
-                col("quantity").alias("closing_quantity"),
-                col("tier").alias("closing_tier"),
-                col("term_days").alias("closing_term"),
-                lit(1i64).alias("closing_held"),
-            ],
-        ]
-        .concat(),
-    );
     // The opening is worth what it was at its own rate; revalued at this period's rate, it tells fx from real change.
     let opening =
         shifted(1)
             .rename(["mrr"], ["opening"], true)
             .drop(by_name(["rate"], true, false));
-    let opening = ledger.rates.beside(opening, context).select(
-        [
-            key(),
-            vec![
-                col("opening"),
-                ledger
-                    .rates
-                    .converted(col("net_local"), context)
-                    .alias("revalued"),
-                ledger
-                    .rates
-                    .converted(col("contract_local"), context)
-                    .alias("opening_contract"),
-                col("quantity").alias("opening_quantity"),
-                col("tier").alias("opening_tier"),
-                col("term_days").alias("opening_term"),
-                lit(1i64).alias("opening_held"),
+    let rates = &ledger.rates;
+    let legs = [
+        leg(
+            shifted(0),
+            [
+                ("closing", col("mrr")),
+                ("closing_contract", col("contract_mrr")),
+                ("closing_quantity", col("quantity")),
+                ("closing_tier", col("tier")),
+                ("closing_term", col("term_days")),
+                ("closing_held", lit(1i64)),
             ],
-        ]
-        .concat(),
-    );
-    let year_ago = shifted(year).select([key(), vec![col("mrr").alias("year_ago")]].concat());
-    let union = UnionArgs {
-        diagonal: true,
-        ..UnionArgs::default()
+            context,
+        ),
+        leg(
+            rates.beside(opening, context),
+            [
+                ("opening", col("opening")),
+                ("revalued", rates.converted(col("net_local"), context)),
+                (
+                    "opening_contract",
+                    rates.converted(col("contract_local"), context),
+                ),
+                ("opening_quantity", col("quantity")),
+                ("opening_tier", col("tier")),
+                ("opening_term", col("term_days")),
+                ("opening_held", lit(1i64)),
+            ],
+            context,
+        ),
+        leg(shifted(year), [("year_ago", col("mrr"))], context),
+    ];
+    let legs = concat(legs, UnionArgs::default())?;
+    let is_held = |leg: &str| col(leg).max().gt(lit(0i64));
+    let known = |name: &str| {
+        let is_known = col(name).neq(lit(UNKNOWN_NUMBER));
+        when(is_known).then(col(name)).otherwise(lit(NULL))
     };
-    let legs =
-        concat([closing, opening, year_ago], union).unwrap_or_else(|_| ledger.snapshots.clone());
-    let zero = || money::zero(context.currency);
-    let sum = |name: &str| col(name).sum().fill_null(zero());
-    let count = |name: &str| col(name).sum().fill_null(lit(0i64));
     // Row and product in one number: texts are dear to group by.
     let row_and_product = col(SLOT) * lit(1i64 << 32) + col(PRODUCT_NUMBER);
-    spine
+    let aggregates = [
+        [SLOT, PERIOD, ACCOUNT_ID, PRODUCT]
+            .map(|name| col(name).first())
+            .to_vec(),
+        LEG_AMOUNTS.map(|name| col(name).sum()).to_vec(),
+        LEG_COUNTS.map(|name| col(name).sum()).to_vec(),
+        LEG_NUMBERS.map(|name| col(name).max()).to_vec(),
+        LEGS_HELD.map(is_held).to_vec(),
+    ];
+    Ok(spine
         .placed(inputs.account_map.applied(legs, range))
         .group_by([row_and_product.alias("__row_and_product")])
-        .agg([
-            col(SLOT).first(),
-            col(PERIOD).first(),
-            col(ACCOUNT_ID).first(),
-            col(PRODUCT).first(),
-            sum("opening"),
-            sum("revalued"),
-            sum("opening_contract"),
-            sum("closing"),
-            sum("closing_contract"),
-            sum("year_ago"),
-            count("opening_quantity"),
-            count("closing_quantity"),
-            col("opening_tier").max(),
-            col("closing_tier").max(),
-            col("opening_term").max(),
-            col("closing_term").max(),
-            col("opening_held").max().is_not_null(),
-            col("closing_held").max().is_not_null(),
-        ])
-        .drop(by_name(["__row_and_product"], true, false))
+        .agg(aggregates.concat())
+        .with_columns(LEG_NUMBERS.map(known))
+        .drop(by_name(["__row_and_product"], true, false)))
+}
+
+/// What a leg tells of an account's product; each leg some of it.
+const LEG_AMOUNTS: [&str; 6] = [
+    "opening",
+    "revalued",
+    "opening_contract",
+    "closing",
+    "closing_contract",
+    "year_ago",
+];
+const LEG_COUNTS: [&str; 2] = ["opening_quantity", "closing_quantity"];
+const LEG_NUMBERS: [&str; 4] = [
+    "opening_tier",
+    "closing_tier",
+    "opening_term",
+    "closing_term",
+];
+const LEGS_HELD: [&str; 2] = ["opening_held", "closing_held"];
+/// Stands for a number that is not known: sums and maxima without nulls take a third of the time.
+const UNKNOWN_NUMBER: i64 = i64::MIN;
+
+/// The rows of one leg, with all columns of all legs: nothing where they tell nothing.
+fn leg<const N: usize>(rows: LazyFrame, told: [(&str, Expr); N], context: Context) -> LazyFrame {
+    let of = |name: &str, nothing: Expr| {
+        let own = told.iter().find(|(own, _)| *own == name);
+        let value = own.map(|(_, value)| value.clone().fill_null(nothing.clone()));
+        value.unwrap_or(nothing).alias(name)
+    };
+    let count = || lit(0i64).cast(DataType::Int64);
+    let unknown = || lit(UNKNOWN_NUMBER).cast(DataType::Int64);
+    let key = [PERIOD, ACCOUNT_ID, PRODUCT, PRODUCT_NUMBER].map(col);
+    let amounts = LEG_AMOUNTS.map(|name| of(name, money::zero(context.currency)));
+    let counts = LEG_COUNTS.map(|name| of(name, count()));
+    let numbers = LEG_NUMBERS.map(|name| of(name, unknown()));
+    let held = LEGS_HELD.map(|name| of(name, count()));
+    rows.select([&key[..], &amounts, &counts, &numbers, &held].concat())
 }
 
 /// Splits each product's change into causes. They sum to it exactly: the last one takes what is left.
