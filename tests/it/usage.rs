@@ -6,6 +6,8 @@ use crate::{dated::results_of_last, python};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const PERIODS: &str = "backfill --start 2024-03 --end 2025-02 --reprocess all \
@@ -60,6 +62,13 @@ impl Nightly {
         self.company.put_as(&name, header, rows);
     }
 
+    /// The file without its last row.
+    fn put_shorter(&self, file: usize) {
+        let Lines { header, rows } = &self.files[file];
+        let name = format!("usage/part-{file}.{}", self.extension);
+        self.company.put_as(&name, header, &rows[..rows.len() - 1]);
+    }
+
     fn put_all(&self) {
         (0..self.files.len()).for_each(|file| self.put(file));
     }
@@ -80,15 +89,33 @@ impl Nightly {
 
     fn try_run(&self) -> Ran {
         let root = self.root.path().to_str().unwrap();
-        let command = PERIODS.replacen(' ', " pipeline.yaml ", 1);
-        let as_of = crate::company::AS_OF;
-        let command = format!("{command} --as-of {as_of} --output json");
-        cskpi_with(self.company.path(), &[("OUT", root)], &command)
+        cskpi_with(self.company.path(), &[("OUT", root)], &command_line())
+    }
+
+    /// A run that is killed after that time, unless it has ended by then.
+    fn killed_after(&self, time: Duration) {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_cskpi"))
+            .args(command_line().split(' '))
+            .current_dir(self.company.path())
+            .env("OUT", self.root.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(time);
+        run.kill().unwrap();
+        run.wait().unwrap();
     }
 
     fn cache(&self) -> PathBuf {
         self.root.path().join("_cskpi/cache/usage")
     }
+}
+
+fn command_line() -> String {
+    let command = PERIODS.replacen(' ', " pipeline.yaml ", 1);
+    let as_of = crate::company::AS_OF;
+    format!("{command} --as-of {as_of} --output json")
 }
 
 /// What the latest run says it read of a table.
@@ -337,6 +364,34 @@ fn nothing_is_left_over_and_nothing_trips_over_it() {
     cskpi("vacuum pipeline.yaml --cache");
     assert!(!nightly.cache().exists());
     assert_eq!(nightly.read(), (3, 3));
+}
+
+#[test]
+fn killed_at_any_moment_nothing_that_is_kept_is_wrong() {
+    const TRIALS: u32 = 6;
+    let mut nightly = Nightly::new(23, 6);
+    nightly.put_all();
+    let began = Instant::now();
+    nightly.read();
+    let whole = began.elapsed();
+    let kept = files_below(&nightly.cache());
+    let fresh = nightly.company.published(PERIODS);
+    for trial in 0..TRIALS {
+        nightly.root = temp_folder();
+        // The second run finds what the first has kept, and dies as well.
+        nightly.killed_after(whole * (trial + 1) / (TRIALS + 1));
+        nightly.killed_after(whole * (TRIALS - trial) / (TRIALS + 1));
+        let (read, files) = nightly.read();
+        assert!(read <= files);
+        let what = format!("killed twice, trial {trial} of {TRIALS} within {whole:.2?}");
+        assert_same_files(fresh.path(), nightly.root.path(), &what);
+        assert_eq!(nightly.read(), (0, files), "{what}: all is kept");
+        // What a dead run left half goes with the next entry.
+        nightly.put_shorter(0);
+        nightly.read();
+        nightly.put(0);
+        assert_eq!(files_below(&nightly.cache()).len(), kept.len(), "{what}");
+    }
 }
 
 /// The index that lies there may still name what this run would take for left over.
