@@ -153,7 +153,8 @@ fn rows_dated_later_change_nothing() {
     for (table, row) in late {
         changed(table, &|lines| lines.add(row));
     }
-    let ends: [(&str, &str, &[(&str, &str)]); 4] = [
+    type End<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+    let ends: [End; 4] = [
         (
             "opportunities",
             "closed_at",

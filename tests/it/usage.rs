@@ -264,7 +264,8 @@ fn what_is_kept_is_not_trusted() {
     let nightly = Nightly::new(15, 3);
     nightly.put_all();
     nightly.read();
-    let damage: [(&str, fn(&Path)); 5] = [
+    type Damage = (&'static str, fn(&Path));
+    let damage: [Damage; 5] = [
         ("a bit flipped", |file| {
             let mut bytes = fs::read(file).unwrap();
             let middle = bytes.len() / 2;

@@ -32,11 +32,13 @@ fn long_or_short(number: u32) -> String {
     format!("{number}{}", "x".repeat(number as usize % 24))
 }
 
+type Event = (String, String, i64, Option<String>, Option<String>, i64);
+
 /// Events of four months: some in sessions, some at the same instant, some accounts with hardly any.
 fn events(seed: u64, count: usize) -> DataFrame {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut draw = |below: u32| rng.next_u32() % below;
-    let rows: Vec<(String, String, i64, Option<String>, Option<String>, i64)> = (0..count)
+    let rows: Vec<Event> = (0..count)
         .map(|_| {
             let account = draw(12).min(draw(12));
             let hour = i64::from(draw(120 * 24));
@@ -85,7 +87,7 @@ fn collect(frame: LazyFrame) -> DataFrame {
 
 fn sorted(frame: LazyFrame, by: &[&str]) -> DataFrame {
     let order = SortMultipleOptions::default().with_nulls_last(true);
-    collect(frame.sort(by.iter().copied().collect::<Vec<_>>(), order))
+    collect(frame.sort(by.to_vec(), order))
 }
 
 /// The rows dealt out to files at random.
@@ -256,7 +258,7 @@ fn facts_are_those_of_the_reference() {
             .select([col(ACCOUNT_ID)])
             .unique(None, UniqueKeepStrategy::Any)
             .with_column(first);
-        let hold = |_: &'static str, frame: LazyFrame| frame.collect();
+        let hold = |_: &'static str, frame: LazyFrame| Ok(collect(frame));
         let accounts = hold("accounts", spine::numbered(accounts)).unwrap().lazy();
         let numbers = accounts.clone().select([col(ACCOUNT_ID), col(NUMBER)]);
         let spine = Spine::of(accounts, &AccountMap::default(), context, &hold).unwrap();
