@@ -194,29 +194,16 @@ pub fn per_period(spine: &Spine, daily: LazyFrame, context: Context) -> PolarsRe
     };
     let year_ends = left(col(PERIOD) + lit(year), ["year_revenue", "year_invoices"]);
     let window_ends = left(col(WINDOW_ENDS), ["gone_revenue", "gone_invoices"]);
-    let money = [
-        "revenue_now",
-        "usage_revenue",
-        REVENUE,
-        "year_revenue",
-        "gone_revenue",
-    ];
-    let counts = ["invoices", "year_invoices", "gone_invoices"];
-    let filled = money.map(|name| col(name).fill_null(zero())).into_iter();
-    let filled = filled.chain(counts.map(|name| col(name).fill_null(lit(0i64))));
     let within = |all: &str, left: &str| spine::so_far(col(all) - col(left));
-    Ok(spine
-        .lives(vec![entered, year_ends, window_ends])?
-        .with_columns(filled.collect::<Vec<_>>())
-        .select([
-            col("revenue_now").alias(REVENUE),
-            col("usage_revenue"),
-            spine::so_far(col(REVENUE)).alias("revenue_to_date"),
-            spine::so_far(col("invoices")).alias("invoices_to_date"),
-            within(REVENUE, "year_revenue").alias("revenue_12m"),
-            within("invoices", "year_invoices").alias("invoices_12m"),
-            within(REVENUE, "gone_revenue").alias("window_revenue"),
-            within("invoices", "gone_invoices").alias("window_invoices"),
-            spine::latest_so_far(col("last_payment")).alias("last_payment"),
-        ]))
+    Ok(spine.lives(vec![entered, year_ends, window_ends])?.select([
+        col("revenue_now").alias(REVENUE),
+        col("usage_revenue"),
+        spine::so_far(col(REVENUE)).alias("revenue_to_date"),
+        spine::so_far(col("invoices")).alias("invoices_to_date"),
+        within(REVENUE, "year_revenue").alias("revenue_12m"),
+        within("invoices", "year_invoices").alias("invoices_12m"),
+        within(REVENUE, "gone_revenue").alias("window_revenue"),
+        within("invoices", "gone_invoices").alias("window_invoices"),
+        spine::latest_so_far(col("last_payment")).alias("last_payment"),
+    ]))
 }

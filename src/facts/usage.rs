@@ -164,13 +164,10 @@ pub fn recency(spine: &Spine, days: LazyFrame, context: Context) -> PolarsResult
     let counts = spine.entered(entries, vec![active_days().sum()], context);
     let last_use = spine::day_number(col("last_day")).max().alias("last_use");
     let last = spine.entered(days, vec![last_use], context);
-    Ok(spine
-        .lives(vec![counts, last])?
-        .with_column(active_days().fill_null(lit(0i64)))
-        .select([
-            spine::so_far(active_days()).alias("window_active_days"),
-            spine::latest_so_far(col("last_use")).alias("last_use"),
-        ]))
+    Ok(spine.lives(vec![counts, last])?.select([
+        spine::so_far(active_days()).alias("window_active_days"),
+        spine::latest_so_far(col("last_use")).alias("last_use"),
+    ]))
 }
 
 /// `period_index`, `account_id`, `merged_active_days` of the accounts that others were merged into: days on which two of

@@ -1,8 +1,10 @@
 //! Usage kept between runs: what is read again, what is not, and that it makes no difference to the numbers.
 
+mod given;
+
 use crate::company::{Company, Dice, Lines};
-use crate::support::{self, Ran, assert_same_files, cskpi_with, files_below, says, temp_folder};
-use crate::{dated::results_of_last, python};
+use crate::dated::results_of_last;
+use crate::support::{Ran, assert_same_files, cskpi_with, files_below, says, temp_folder};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,16 +59,15 @@ impl Nightly {
     }
 
     fn put(&self, file: usize) {
-        let Lines { header, rows } = &self.files[file];
-        let name = format!("usage/part-{file}.{}", self.extension);
-        self.company.put_as(&name, header, rows);
+        self.put_without(file, 0);
     }
 
-    /// The file without its last row.
-    fn put_shorter(&self, file: usize) {
+    /// The file without its last rows.
+    fn put_without(&self, file: usize, last: usize) {
         let Lines { header, rows } = &self.files[file];
         let name = format!("usage/part-{file}.{}", self.extension);
-        self.company.put_as(&name, header, &rows[..rows.len() - 1]);
+        self.company
+            .put_as(&name, header, &rows[..rows.len() - last]);
     }
 
     fn put_all(&self) {
@@ -92,8 +93,8 @@ impl Nightly {
         cskpi_with(self.company.path(), &[("OUT", root)], &command_line())
     }
 
-    /// A run that is killed after that time, unless it has ended by then.
-    fn killed_after(&self, time: Duration) {
+    /// A run that is killed after that time; whether it had not ended by then.
+    fn killed_after(&self, time: Duration) -> bool {
         let mut run = Command::new(env!("CARGO_BIN_EXE_cskpi"))
             .args(command_line().split(' '))
             .current_dir(self.company.path())
@@ -104,7 +105,7 @@ impl Nightly {
             .unwrap();
         std::thread::sleep(time);
         run.kill().unwrap();
-        run.wait().unwrap();
+        run.wait().unwrap().code().is_none()
     }
 
     fn cache(&self) -> PathBuf {
@@ -377,22 +378,24 @@ fn killed_at_any_moment_nothing_that_is_kept_is_wrong() {
     let whole = began.elapsed();
     let kept = files_below(&nightly.cache());
     let fresh = nightly.company.published(PERIODS);
+    let mut deaths = 0;
     for trial in 0..TRIALS {
         nightly.root = temp_folder();
         // The second run finds what the first has kept, and dies as well.
-        nightly.killed_after(whole * (trial + 1) / (TRIALS + 1));
-        nightly.killed_after(whole * (TRIALS - trial) / (TRIALS + 1));
-        let (read, files) = nightly.read();
-        assert!(read <= files);
+        for part in [trial + 1, TRIALS - trial] {
+            deaths += u32::from(nightly.killed_after(whole * part / (TRIALS + 1)));
+        }
         let what = format!("killed twice, trial {trial} of {TRIALS} within {whole:.2?}");
+        let (_, files) = nightly.read();
         assert_same_files(fresh.path(), nightly.root.path(), &what);
         assert_eq!(nightly.read(), (0, files), "{what}: all is kept");
         // What a dead run left half goes with the next entry.
-        nightly.put_shorter(0);
+        nightly.put_without(0, 1);
         nightly.read();
         nightly.put(0);
         assert_eq!(files_below(&nightly.cache()).len(), kept.len(), "{what}");
     }
+    assert!(deaths >= TRIALS, "{deaths} of {} runs died", 2 * TRIALS);
 }
 
 /// The index that lies there may still name what this run would take for left over.
@@ -412,96 +415,6 @@ fn where_the_index_cannot_be_written_nothing_is_removed() {
     assert_eq!(nightly.read(), (2, 2));
     assert!(!nightly.cache().join("half").exists());
     assert_eq!(nightly.read(), (0, 2));
-}
-
-#[test]
-fn days_made_by_another_engine_give_the_same() {
-    let nightly = Nightly::new(18, 1);
-    let folder = nightly.company.path();
-    nightly.map("usage_events: {path: data/usage_events.csv}");
-    let rule = "onboarding_rule: {features: 3, hours: 0.2, within_days: 40}, gross_margin: 0.75";
-    let with_rule = || {
-        let pipeline = folder.join("pipeline.yaml");
-        let text = fs::read_to_string(&pipeline).unwrap();
-        fs::write(pipeline, text.replace("gross_margin: 0.75", rule)).unwrap();
-    };
-    with_rule();
-    let of_events = nightly.company.published(PERIODS);
-    let mut duckdb = python::command("oracle/usage_daily.py");
-    duckdb
-        .arg(folder.join("data/usage_events.csv"))
-        .arg(folder)
-        .args(["Asia/Tokyo", "30"]);
-    assert!(duckdb.status().unwrap().success());
-    nightly.map("usage_daily: {path: usage_daily.parquet}\n  usage_features: {path: usage_features.parquet}");
-    with_rule();
-    let of_days = nightly.company.published(PERIODS);
-    assert_same_files(of_events.path(), of_days.path(), "usage_daily");
-    assert_eq!(files_read(of_days.path(), "usage_daily"), (1, 1));
-    assert_eq!(files_read(of_days.path(), "usage_features"), (1, 1));
-}
-
-#[test]
-fn a_given_day_stands_there_once() {
-    let nightly = Nightly::new(19, 1);
-    nightly.map("usage_daily: {path: usage, format: csv}\n  usage_features: {path: features.csv}");
-    let header = "account_id,user_id,day,events";
-    let rows = |rows: &[&str]| rows.iter().map(|row| (*row).to_owned()).collect::<Vec<_>>();
-    let put =
-        |file: &str, header: &str, of: &[&str]| nightly.company.put_as(file, header, &rows(of));
-    put(
-        "usage/a.csv",
-        header,
-        &["A000001,u1,2024-05-01,3", "A000001,u2,2024-05-01,1"],
-    );
-    put("usage/b.csv", header, &["A000001,u2,2024-05-02,1"]);
-    put(
-        "features.csv",
-        "account_id,feature,day,events",
-        &["A000001,x,2024-05-01,3"],
-    );
-    nightly.try_run().succeeded();
-    let model = support::published_table(nightly.root.path(), "account_period").unwrap();
-    assert_eq!(
-        model.column("sessions").unwrap().null_count(),
-        model.height()
-    );
-    assert_eq!(
-        model.column("session_seconds").unwrap().null_count(),
-        model.height()
-    );
-    assert_eq!(
-        model
-            .column("events")
-            .unwrap()
-            .i64()
-            .unwrap()
-            .iter()
-            .flatten()
-            .sum::<i64>(),
-        5
-    );
-
-    put(
-        "usage/b.csv",
-        header,
-        &["A000001,u2,2024-05-02,1", "A000001,u1,2024-05-01,2"],
-    );
-    let features = ["A000001,x,2024-05-01,3", "A000001,x,2024-05-01,1"];
-    put("features.csv", "account_id,feature,day,events", &features);
-    let ran = nightly.try_run();
-    assert_eq!(ran.code, 1);
-    says(
-        &ran,
-        &[
-            "4 rows of the inputs break their contracts",
-            "usage_daily.account_id the key (account_id, user_id, day) stands in more than one row (2 rows)",
-            "usage/a.csv row 2: `A000001`",
-            "usage/b.csv row 3: `A000001`",
-            "usage_features.account_id the key (account_id, feature, day) stands in more than one row (2 rows)",
-            "features.csv row 3: `A000001`",
-        ],
-    );
 }
 
 #[test]
